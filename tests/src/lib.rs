@@ -1,1 +1,22 @@
-//! End-to-end test harness.
+//! End-to-end test harness: starts real, unmodified programs with and without baton,
+//! drives them, and judges what arrives on the wire.
+
+pub mod app;
+pub mod baton;
+pub mod bpf;
+pub mod byte_exactness;
+pub mod cgroup;
+pub mod flows;
+pub mod http;
+pub mod load;
+pub mod namespace;
+pub mod probe;
+pub mod process;
+pub mod programs;
+pub mod recorder;
+pub mod relay;
+pub mod scratch;
+pub mod servers;
+pub mod verdict;
+pub mod wait;
+pub mod wire;

@@ -1,1 +1,76 @@
-fn main(){}
+//! `cargo xtask`: everything around the program itself, from an empty machine to a measured one.
+
+mod bench;
+mod demo;
+mod interrupt;
+mod prebuilt;
+mod process;
+mod say;
+mod scratch;
+mod setup;
+mod test;
+mod wait;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Set-up, demo, tests, benchmarks and packaging of baton")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install what is missing on this machine (the other tasks call this)
+    Setup(setup::Arguments),
+    /// Build baton and show it: three unmodified programs, without it and with it
+    Demo,
+    /// Build baton and run all checks and tests
+    Test(test::Arguments),
+    /// Measure baton on against off
+    Bench(bench::Arguments),
+    /// Refresh the committed eBPF object, or check that it is fresh
+    Prebuilt(prebuilt::Arguments),
+    /// A program that the benchmark starts
+    #[command(hide = true)]
+    BenchPeer {
+        #[command(subcommand)]
+        peer: bench::peer::Peer,
+    },
+}
+
+fn main() -> ExitCode {
+    let task = Arguments::parse().task;
+    let caught = match &task {
+        // Its parent stops it.
+        Task::BenchPeer { .. } => Ok(()),
+        _ => interrupt::catch(),
+    };
+    let outcome = caught.and_then(|()| run(task));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if let Some(signal) = interrupt::received() {
+                say::note(&format!("stopped by {signal}; everything is cleaned up"));
+                return ExitCode::from(128 + signal as u8);
+            }
+            say::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    match task {
+        Task::Setup(arguments) => setup::run(&arguments),
+        Task::Demo => demo::run(),
+        Task::Test(arguments) => test::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
+        Task::Prebuilt(arguments) => prebuilt::run(&arguments),
+        Task::BenchPeer { peer } => bench::peer::run(peer),
+    }
+}

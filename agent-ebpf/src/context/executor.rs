@@ -1,0 +1,79 @@
+//! Executors: which thread runs for which context.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use baton_common::attribution::{Claim, Context, kind, state};
+use baton_common::flow::Reason;
+
+use super::{process, slot};
+use crate::maps::{EXECUTORS, SETTINGS};
+
+/// The claim of thread `tid`.
+#[inline(always)]
+pub(crate) fn get(tid: u32) -> Claim {
+    // SAFETY: copied at once.
+    unsafe { EXECUTORS.get(tid) }.copied().unwrap_or(Claim::none(Reason::NoContext))
+}
+
+/// Makes `claim` the current one of thread `tid`, unless it drives an event
+/// loop. Returns false if the table is full.
+#[inline(always)]
+pub(crate) fn set(tid: u32, claim: &Claim) -> bool {
+    let Some(current) = EXECUTORS.get_ptr_mut(tid) else {
+        return EXECUTORS.insert(tid, claim, 0).is_ok();
+    };
+    // SAFETY: only this thread's own programs write the value.
+    unsafe {
+        if !(*current).is_event_loop() {
+            *current = *claim;
+        }
+    }
+    true
+}
+
+/// Thread `tid` runs for nobody, for `reason`, until it reads the next head.
+#[inline(always)]
+pub(crate) fn forget(tid: u32, reason: Reason) {
+    if EXECUTORS.get_ptr_mut(tid).is_some() {
+        set(tid, &Claim::none(reason));
+    }
+}
+
+/// Whether `claim` makes its context current now.
+#[inline(always)]
+pub(crate) fn check(claim: &Claim) -> Result<*mut Context, Reason> {
+    if claim.kind == kind::NONE || claim.is_event_loop() {
+        claim.check(0, 0, 0, 0, 0, 0)?;
+    }
+    let context = slot::get(claim.slot).ok_or(Reason::Answered)?;
+    let max_age = SETTINGS.get(0).map_or(0, |settings| settings.max_age);
+    let newest = if claim.kind == kind::SHARED { process::get(claim.tgid).newest } else { 0 };
+    // SAFETY: a map value; `id` is read again after its lines were copied.
+    let (id, state, since) = unsafe {
+        (core::ptr::read_volatile(&raw const (*context).id), (*context).state, (*context).since)
+    };
+    // SAFETY: no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    claim.check(id, state, since, newest, now, max_age)?;
+    Ok(context)
+}
+
+/// Whether `claim`'s request is open and was read by its holder itself.
+#[inline(always)]
+pub(crate) fn is_open(claim: &Claim) -> bool {
+    if claim.kind != kind::OWN {
+        return false;
+    }
+    let Some(context) = slot::get(claim.slot) else { return false };
+    // SAFETY: as in `check`.
+    unsafe { (*context).id == claim.id && ((*context).state == state::LIVE || (*context).state == state::AMBIGUOUS) }
+}
+
+/// The claim that what thread `tid` starts now gets.
+#[inline(always)]
+pub(crate) fn passed_on(tid: u32) -> Claim {
+    let claim = get(tid);
+    if let Err(reason) = check(&claim) {
+        return Claim::none(if matches!(reason, Reason::Answered) { Reason::NoContext } else { reason });
+    }
+    claim.passed_on(process::get(claim.tgid))
+}

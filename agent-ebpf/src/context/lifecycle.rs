@@ -1,0 +1,66 @@
+//! Threads and processes begin, change their program, and end.
+
+use core::ffi::c_void;
+
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use baton_common::attribution::{Claim, kind};
+use baton_common::flow::Reason;
+
+use super::executor;
+use crate::kernel::task_ids;
+use crate::maps::{EXECUTORS, PROCESSES};
+
+/// A thread or process starts another: it inherits what is certain.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
+    let parent: *const c_void = ctx.arg(0);
+    let (parent, _) = task_ids(parent);
+    // SAFETY: copied at once.
+    let Some(claim) = unsafe { EXECUTORS.get(parent) }.copied() else { return 0 };
+    if claim.kind == kind::NONE && !claim.is_event_loop() {
+        return 0;
+    }
+    let passed = executor::passed_on(parent);
+    if passed.kind == kind::NONE && passed.reason == Reason::NoContext as u8 {
+        return 0;
+    }
+    let child: *const c_void = ctx.arg(1);
+    let (child, _) = task_ids(child);
+    let _ = EXECUTORS.insert(child, passed, 0);
+    0
+}
+
+/// A process runs a new program: it got its work with its arguments, so what it
+/// inherited stays certain. The new program need not be an event loop.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
+    let task: *const c_void = ctx.arg(0);
+    let before: i32 = ctx.arg(1);
+    let before = before as u32;
+    // SAFETY: copied at once.
+    let Some(mut claim) = unsafe { EXECUTORS.get(before) }.copied() else { return 0 };
+    // A thread that calls exec takes its process's id (fs/exec.c, de_thread).
+    let _ = EXECUTORS.remove(before);
+    if claim.is_event_loop() {
+        claim = Claim::none(Reason::NoContext);
+    }
+    if claim.kind == kind::SHARED {
+        claim.kind = kind::PROGRAM;
+    }
+    let (tid, _) = task_ids(task);
+    let _ = EXECUTORS.insert(tid, claim, 0);
+    0
+}
+
+/// A thread ends; its id may be used again.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+    let task: *const c_void = ctx.arg(0);
+    let (tid, tgid) = task_ids(task);
+    let _ = EXECUTORS.remove(tid);
+    if tid == tgid {
+        let _ = PROCESSES.remove(tgid);
+    }
+    0
+}

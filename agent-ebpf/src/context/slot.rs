@@ -1,0 +1,76 @@
+//! Context slots: one for each accepted connection that carries HTTP/1.
+
+use baton_common::attribution::{Context, state};
+use baton_common::socket::Socket;
+
+use super::process;
+use crate::atomic;
+use crate::maps::{CONTEXTS, FREE_SLOTS, SETTINGS, SLOTS_TAKEN};
+
+/// The context in `slot`.
+#[inline(always)]
+pub(crate) fn get(slot: u32) -> Option<*mut Context> {
+    CONTEXTS.get_ptr_mut(slot)
+}
+
+/// The context slot of `socket`; takes one if it has none. `None` if all are taken.
+#[inline(always)]
+pub(crate) fn of(socket: &mut Socket) -> Option<*mut Context> {
+    if socket.slot == 0 {
+        socket.slot = take()? + 1;
+    }
+    get(socket.slot.wrapping_sub(1))
+}
+
+#[inline(always)]
+fn take() -> Option<u32> {
+    if let Ok(Some(slot)) = FREE_SLOTS.pop() {
+        return Some(slot);
+    }
+    let size = SETTINGS.get(0)?.slots;
+    let taken = SLOTS_TAKEN.get_ptr_mut(0)?;
+    // SAFETY: a word of a map value. Looked at first, so that it never wraps.
+    let slot = unsafe {
+        if core::ptr::read_volatile(taken) >= u64::from(size) {
+            return None;
+        }
+        atomic::add(taken, 1)
+    };
+    if slot < u64::from(size) { Some(slot as u32) } else { None }
+}
+
+/// Ends the context in `socket`'s slot: it is current for nobody any more.
+#[inline(always)]
+pub(crate) fn answer(socket: &Socket) {
+    if socket.slot == 0 {
+        return;
+    }
+    let Some(context) = get(socket.slot.wrapping_sub(1)) else { return };
+    // SAFETY: a map value; the state is one aligned word.
+    unsafe {
+        let before = (*context).state;
+        if before == state::LIVE || before == state::AMBIGUOUS {
+            core::ptr::write_volatile(&raw mut (*context).state, state::ANSWERED);
+            process::closed((*context).tgid);
+        }
+    }
+}
+
+/// Gives the slot of `socket` back.
+#[inline(always)]
+pub(crate) fn release(socket: &mut Socket) {
+    if socket.slot == 0 {
+        return;
+    }
+    answer(socket);
+    let slot = socket.slot.wrapping_sub(1);
+    socket.slot = 0;
+    if let Some(context) = get(slot) {
+        // SAFETY: as in `answer`.
+        unsafe {
+            core::ptr::write_volatile(&raw mut (*context).id, 0);
+            core::ptr::write_volatile(&raw mut (*context).state, state::FREE);
+        }
+    }
+    let _ = FREE_SLOTS.push(slot, 0);
+}

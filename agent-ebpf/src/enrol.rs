@@ -1,0 +1,156 @@
+//! Gives the sockets of selected workloads a state, and puts those that the
+//! workload connected into the SOCKHASH.
+
+use core::ffi::c_void;
+use core::ptr;
+
+use aya_ebpf::bindings::{
+    BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
+    BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops,
+};
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_storage_get, bpf_sock_hash_update};
+use aya_ebpf::macros::sock_ops;
+use aya_ebpf::programs::SockOpsContext;
+use baton_common::flow::counter;
+use baton_common::head::IN_REQUEST;
+use baton_common::policy::mapped;
+use baton_common::socket::{Socket, role};
+
+use crate::kernel::{Tcp, current_ids};
+use crate::maps::{CGROUPS, MEMBERS, SOCKETS};
+use crate::{context, flow, leave};
+
+/// `AF_INET` (include/linux/socket.h).
+const AF_INET: u32 = 2;
+
+/// Cgroups between a socket's own and the workload's.
+const MAX_DEPTH: u32 = 12;
+
+/// The state of `sk`, if it has one.
+///
+/// `sk` must come from a program's context and not be null.
+#[inline(always)]
+pub(crate) fn state(sk: *mut c_void) -> Option<&'static mut Socket> {
+    // SAFETY: the verifier checks `sk`; the value lives as long as the socket.
+    unsafe { bpf_sk_storage_get(ptr::from_ref(&SOCKETS).cast_mut().cast(), sk, ptr::null_mut(), 0).cast::<Socket>().as_mut() }
+}
+
+#[inline(always)]
+fn create(sk: *mut c_void) -> Option<&'static mut Socket> {
+    // SAFETY: as in `state`.
+    unsafe {
+        bpf_sk_storage_get(
+            ptr::from_ref(&SOCKETS).cast_mut().cast(),
+            sk,
+            ptr::null_mut(),
+            u64::from(BPF_SK_STORAGE_GET_F_CREATE),
+        )
+        .cast::<Socket>()
+        .as_mut()
+    }
+}
+
+/// Runs for TCP sockets of selected cgroups only.
+#[sock_ops]
+pub fn sock_ops_enrol(ctx: SockOpsContext) -> u32 {
+    // SAFETY: the context is valid.
+    let sk: *mut c_void = unsafe { (*ctx.ops).__bindgen_anon_2.sk }.cast();
+    if sk.is_null() {
+        return 1;
+    }
+    match ctx.op() {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => connect(sk),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => connected(ctx.ops, sk),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => accepted(ctx.ops, sk),
+        BPF_SOCK_OPS_RTT_CB => leave::acknowledged(sk),
+        _ => {}
+    }
+    1
+}
+
+/// In connect(), in the caller's thread: the connection remembers its claim.
+fn connect(sk: *mut c_void) {
+    let Some(socket) = create(sk) else { return };
+    let (tid, _) = current_ids();
+    socket.role = role::NONE;
+    socket.connect = context::executor::passed_on(tid);
+}
+
+fn connected(ops: *mut bpf_sock_ops, sk: *mut c_void) {
+    let Some(tcp) = Tcp::from_context(sk) else { return };
+    let Some(workload) = workload_of(tcp) else { return };
+    let Some(socket) = create(sk) else { return };
+    identify(ops, socket, workload);
+    socket.role = role::CONNECTED;
+    socket.request.flags = IN_REQUEST;
+    socket.request.seq = tcp.write_seq();
+    let mut cookie = socket.cookie;
+    // SAFETY: `ops` is the program's context; the key lives on the stack.
+    let refused = unsafe {
+        bpf_sock_hash_update(ops, ptr::from_ref(&MEMBERS).cast_mut().cast(), (&raw mut cookie).cast(), 0)
+    };
+    if refused != 0 {
+        flow::count(workload, counter::NOT_ENROLLED as u32);
+        return;
+    }
+    let flags = SockOpsContext::new(ops).cb_flags() | BPF_SOCK_OPS_RTT_CB_FLAG;
+    let _ = SockOpsContext::new(ops).set_cb_flags(flags as i32);
+}
+
+fn accepted(ops: *mut bpf_sock_ops, sk: *mut c_void) {
+    let Some(tcp) = Tcp::from_context(sk) else { return };
+    let Some(workload) = workload_of(tcp) else { return };
+    let Some(socket) = create(sk) else { return };
+    identify(ops, socket, workload);
+    socket.role = role::ACCEPTED;
+    socket.request.flags = IN_REQUEST;
+    socket.request.seq = tcp.copied_seq();
+    socket.response.seq = tcp.write_seq();
+}
+
+fn identify(ops: *mut bpf_sock_ops, socket: &mut Socket, workload: u32) {
+    let ctx = SockOpsContext::new(ops);
+    // SAFETY: `ops` is the program's context.
+    socket.cookie = unsafe { bpf_get_socket_cookie(ops.cast()) };
+    socket.workload = workload;
+    // The context holds addresses and the port in network order.
+    socket.peer_port = u16::from_be((ctx.remote_port() >> 16) as u16);
+    socket.peer = if ctx.family() == AF_INET {
+        mapped(ctx.remote_ip4().to_ne_bytes())
+    } else {
+        let [a, b, c, d] = remote_ip6(ops);
+        let mut address = [0; 16];
+        address[..4].copy_from_slice(&a.to_ne_bytes());
+        address[4..8].copy_from_slice(&b.to_ne_bytes());
+        address[8..12].copy_from_slice(&c.to_ne_bytes());
+        address[12..].copy_from_slice(&d.to_ne_bytes());
+        address
+    };
+}
+
+/// Word by word: the verifier allows only loads of single words here.
+#[inline(always)]
+fn remote_ip6(ops: *mut bpf_sock_ops) -> [u32; 4] {
+    // SAFETY: `ops` is the program's context.
+    unsafe {
+        let words = &raw const (*ops).remote_ip6;
+        let word = |index: usize| ptr::read_volatile(words.cast::<u32>().add(index));
+        [word(0), word(1), word(2), word(3)]
+    }
+}
+
+/// The workload whose cgroup directory holds the socket.
+fn workload_of(tcp: Tcp) -> Option<u32> {
+    let mut cgroup = tcp.cgroup();
+    for _ in 0..MAX_DEPTH {
+        if !cgroup.exists() {
+            return None;
+        }
+        // SAFETY: the value is copied at once.
+        if let Some(workload) = unsafe { CGROUPS.get(cgroup.id()) } {
+            return Some(*workload);
+        }
+        cgroup = cgroup.parent()?;
+    }
+    None
+}

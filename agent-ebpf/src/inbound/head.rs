@@ -1,0 +1,135 @@
+//! An inbound request's head is complete, or cannot be understood.
+
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use baton_common::attribution::{Claim, flag as claim_flag, state};
+use baton_common::flow::{Reason, counter, kind};
+use baton_common::names::Names;
+use baton_common::policy::INGRESS;
+use baton_common::scan::lost;
+use baton_common::socket::{Socket, flag};
+use baton_common::words::literal;
+
+use crate::context::{executor, process, slot};
+use crate::flow::{self, Flow};
+use crate::policy;
+
+/// A number that no other context has: the time, and the processor, which reads
+/// the clock once at a time.
+#[inline(always)]
+fn new_id() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { bpf_ktime_get_ns() << 8 | u64::from(bpf_get_smp_processor_id() & 0xff) }
+}
+
+/// The head on `socket` is complete: its context begins and is current for the
+/// thread `tid` that read the end of it.
+#[inline(always)]
+pub(super) fn complete(socket: &mut Socket, names: *const Names, tid: u32, tgid: u32) {
+    let id = new_id();
+    let scan = &socket.request;
+    // SAFETY: the value of an array map.
+    let unsafe_names = unsafe { (*names).with_groups(scan.dropped) };
+    let have = scan.present & !unsafe_names;
+    let allowed = policy::allows(socket, INGRESS);
+    let ambiguous = socket.depth != 0;
+    flow::count(socket.workload, counter::INBOUND as u32);
+    if scan.dropped != 0 {
+        flow::count(socket.workload, counter::LINES_DROPPED as u32);
+    }
+    if scan.method == literal("HEAD") {
+        socket.flags |= flag::HEAD_REQUEST;
+    } else {
+        socket.flags &= !flag::HEAD_REQUEST;
+    }
+    socket.depth += 1;
+    let mut reason = if allowed { Reason::None } else { Reason::IngressDenied };
+    if scan.dropped != 0 {
+        reason = Reason::LineDropped;
+    }
+    let slot = socket.slot.wrapping_sub(1);
+    if let (true, Some(context)) = (socket.slot != 0, slot::get(slot)) {
+        process::opened(tgid, id);
+        socket.context = id;
+        // SAFETY: the slot is this connection's; `id` comes last, since readers
+        // compare it.
+        unsafe {
+            (*context).have = if allowed { have } else { 0 };
+            (*context).unsafe_names = unsafe_names;
+            (*context).since = bpf_ktime_get_ns();
+            (*context).tgid = tgid;
+            (*context).lines_len = scan.lines_len;
+            (*context).line_count = scan.line_count;
+            (*context).state = if ambiguous { state::AMBIGUOUS } else { state::LIVE };
+            core::ptr::write_volatile(&raw mut (*context).id, id);
+        }
+        claim(tid, Claim::own(id, slot, tgid));
+    } else {
+        reason = Reason::ContextsFull;
+        flow::count_inbound_loss(socket.workload, reason);
+        unknown_work(socket, tgid, id);
+        executor::forget(tid, reason);
+    }
+    flow::send(
+        socket,
+        &socket.request,
+        &Flow { kind: kind::INBOUND, verdict: 0, reason: reason as u8, context: socket.context, names: socket.request.present },
+    );
+}
+
+/// Makes `claim` current for `tid`. A thread that has another request open
+/// runs code of several requests: an event loop.
+#[inline(always)]
+fn claim(tid: u32, mut claim: Claim) {
+    let before = executor::get(tid);
+    if before.slot != claim.slot && executor::is_open(&before) {
+        claim.flags |= claim_flag::EVENT_LOOP;
+    }
+    executor::set(tid, &claim);
+}
+
+/// The process gets work on this connection that cannot be seen, so that
+/// nothing that its threads inherit is certain.
+#[inline(always)]
+fn unknown_work(socket: &mut Socket, tgid: u32, id: u64) {
+    if socket.flags & flag::COUNTED == 0 {
+        socket.flags |= flag::COUNTED;
+        socket.tgid = tgid;
+        process::opened(tgid, id);
+    }
+}
+
+/// More bytes than one request were read at once: whose code runs next is not
+/// known.
+#[inline(always)]
+pub(super) fn pipelined(socket: &mut Socket) -> Reason {
+    if let (true, Some(context)) = (socket.slot != 0, slot::get(socket.slot.wrapping_sub(1))) {
+        // SAFETY: the slot is this connection's.
+        unsafe {
+            if (*context).state == state::LIVE {
+                core::ptr::write_volatile(&raw mut (*context).state, state::AMBIGUOUS);
+            }
+        }
+    }
+    socket.request.lose(lost::PIPELINED);
+    Reason::Pipelined
+}
+
+/// Requests on `socket` are not followed from here on.
+#[inline(always)]
+pub(super) fn lose(socket: &mut Socket, reason: Reason) {
+    if socket.request.lost == 0 {
+        socket.request.lose(lost::FRAMING);
+    }
+    socket.request.phase = baton_common::scan::phase::LOST;
+    flow::count_inbound_loss(socket.workload, reason);
+    // SAFETY: no arguments.
+    let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
+    unknown_work(socket, tgid, new_id());
+    if !matches!(reason, Reason::NotHttp1) {
+        flow::send(
+            socket,
+            &socket.request,
+            &Flow { kind: kind::INBOUND, verdict: 0, reason: reason as u8, context: 0, names: 0 },
+        );
+    }
+}

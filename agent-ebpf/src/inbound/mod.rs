@@ -1,0 +1,5 @@
+//! Accepted connections: request heads that are read, responses that are written.
+
+mod answer;
+mod head;
+mod read;

@@ -1,0 +1,171 @@
+//! After a read from an accepted socket.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use baton_common::attribution::Claim;
+use baton_common::flow::Reason;
+use baton_common::framing::{Follows, Position, after_request_head, synchronise};
+use baton_common::names::Names;
+use baton_common::scan::{Lines, phase, stop};
+use baton_common::socket::{Socket, flag, role};
+
+use super::head;
+use crate::context::{executor, slot};
+use crate::kernel::{Tcp, syscall_buffers};
+use crate::maps::NAMES;
+use crate::scratch::{self, Scratch};
+use crate::{enrol, policy, source};
+
+/// `MSG_PEEK` (include/linux/socket.h): nothing is taken.
+const MSG_PEEK: i32 = 2;
+
+/// Fires once for each read, in the reader's thread (net/socket.c,
+/// `call_trace_sock_recv_length`, since 6.3).
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
+    let sk: *mut c_void = ctx.arg(0);
+    let Some(socket) = enrol::state(sk) else { return 0 };
+    let length: i32 = ctx.arg(1);
+    let flags: i32 = ctx.arg(2);
+    if socket.role == role::ACCEPTED && length > 0 && flags & MSG_PEEK == 0 {
+        after_read(Tcp::from_tracepoint(sk), socket, length as u32);
+    }
+    0
+}
+
+/// The current thread has read `len` bytes from `socket`. Every read hook ends here.
+#[inline(always)]
+fn after_read(tcp: Tcp, socket: &mut Socket, len: u32) {
+    if policy::workload(socket).is_none() {
+        return;
+    }
+    let end = tcp.copied_seq();
+    let start = end.wrapping_sub(len);
+    if socket.flags & flag::ADOPTED != 0 {
+        socket.flags &= !flag::ADOPTED;
+        socket.request.seq = start;
+    }
+    match synchronise(&mut socket.request, start, 0) {
+        Position::Known => {}
+        Position::Ended => socket.request.begin_message(),
+        Position::Lost => head::lose(socket, Reason::FramingLost),
+    }
+    socket.request.seq = end;
+    // SAFETY: no arguments.
+    let ids = unsafe { bpf_get_current_pid_tgid() };
+    let (tid, tgid) = (ids as u32, (ids >> 32) as u32);
+    match socket.request.phase {
+        phase::LOST => {
+            executor::forget(tid, Reason::of_lost(socket.request.lost));
+            return;
+        }
+        phase::BODY | phase::CHUNK_SIZE | phase::CHUNK_DATA | phase::TRAILER | phase::TRAILER_SKIP => {
+            resume(socket, tid, tgid);
+        }
+        _ => {}
+    }
+    if socket.request.phase == phase::BODY && socket.request.body > u64::from(len) {
+        socket.request.body -= u64::from(len);
+        return;
+    }
+    let Some(scratch) = scratch::acquire() else {
+        head::lose(socket, Reason::ScratchBusy);
+        return;
+    };
+    if let Err(reason) = scan(socket, scratch, tid, tgid, len) {
+        head::lose(socket, reason);
+        executor::forget(tid, reason);
+    }
+    scratch::release(scratch);
+}
+
+/// Reading a request's body makes its context current for the reader.
+#[inline(always)]
+fn resume(socket: &Socket, tid: u32, tgid: u32) {
+    if socket.slot != 0 && socket.depth != 0 {
+        executor::set(tid, &Claim::own(socket.context, socket.slot.wrapping_sub(1), tgid));
+    }
+}
+
+#[inline(always)]
+fn scan(socket: &mut Socket, scratch: *mut Scratch, tid: u32, tgid: u32, len: u32) -> Result<(), Reason> {
+    // SAFETY: the scratch memory is owned by this run.
+    if !syscall_buffers(unsafe { &mut (*scratch).source }, len) {
+        return Err(Reason::Unreadable);
+    }
+    let names = NAMES.get_ptr(0).ok_or(Reason::Unreadable)?;
+    // SAFETY: as above; where there is no slot, lines go to scratch memory.
+    let lines = match slot::of(socket) {
+        Some(context) => unsafe {
+            if socket.request.phase == phase::START {
+                // Nobody may use the old lines while new ones are written.
+                slot::answer(socket);
+                core::ptr::write_volatile(&raw mut (*context).id, 0);
+            }
+            &raw mut (*context).lines
+        },
+        None => unsafe { &raw mut (*scratch).lines },
+    };
+    source::open(scratch, true);
+    let said = source::run(scratch, &raw mut socket.request, lines, names);
+    if said == stop::HEAD {
+        head::complete(socket, names, tid, tgid);
+        after_head(socket, scratch, lines, names, len)?;
+    } else if said == stop::MESSAGE {
+        socket.request.begin_message();
+        if source::position(scratch) != len {
+            return Err(head::pipelined(socket));
+        }
+    } else if said == stop::LOST {
+        return Err(Reason::of_lost(socket.request.lost));
+    }
+    Ok(())
+}
+
+/// Deals with what follows a head in the same read.
+#[inline(always)]
+fn after_head(
+    socket: &mut Socket,
+    scratch: *mut Scratch,
+    lines: *mut Lines,
+    names: *const Names,
+    len: u32,
+) -> Result<(), Reason> {
+    let rest = u64::from(len.wrapping_sub(source::position(scratch)));
+    match after_request_head(&mut socket.request) {
+        Follows::Unknown => return Err(Reason::of_lost(socket.request.lost)),
+        Follows::Body if socket.request.phase == phase::BODY => {
+            if socket.request.body > rest {
+                socket.request.body -= rest;
+                return Ok(());
+            }
+            let more = rest - socket.request.body;
+            socket.request.begin_message();
+            if more > 0 {
+                return Err(head::pipelined(socket));
+            }
+        }
+        Follows::Body => {
+            let said = source::run(scratch, &raw mut socket.request, lines, names);
+            if said == stop::LOST {
+                return Err(Reason::of_lost(socket.request.lost));
+            }
+            if said == stop::MESSAGE {
+                socket.request.begin_message();
+                if source::position(scratch) != len {
+                    return Err(head::pipelined(socket));
+                }
+            }
+        }
+        Follows::Nothing | Follows::Final => {
+            socket.request.begin_message();
+            if rest > 0 {
+                return Err(head::pipelined(socket));
+            }
+        }
+    }
+    Ok(())
+}

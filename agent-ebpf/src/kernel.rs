@@ -1,0 +1,223 @@
+//! The only place that reads kernel structures. Their layout comes from the
+//! running kernel's BTF; user space resolves it and sets [`LAYOUT`].
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user, bpf_skc_to_tcp_sock, bpf_task_pt_regs,
+};
+use baton_common::layout::Layout;
+
+use crate::source::{MAX_PIECES, Piece, Source};
+
+/// Offsets in the running kernel's structures.
+#[unsafe(no_mangle)]
+static LAYOUT: Layout = Layout::UNKNOWN;
+
+
+/// Offset of one field of [`Layout`], as user space set it.
+macro_rules! offset {
+    ($field:ident) => {
+        // SAFETY: as in `layout`.
+        unsafe { core::ptr::read_volatile(&raw const LAYOUT.$field) as usize }
+    };
+}
+
+/// Reads a `T` at `base + offset` in kernel memory; zero where that fails.
+#[inline(always)]
+fn read<T: Copy + Default>(base: *const c_void, offset: usize) -> T {
+    let mut value = T::default();
+    // SAFETY: the helper checks the address; `T` has no invalid values here.
+    unsafe {
+        bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, base.cast::<u8>().add(offset).cast());
+    }
+    value
+}
+
+/// A TCP socket, as `struct tcp_sock`.
+#[derive(Clone, Copy)]
+pub(crate) struct Tcp(*const c_void);
+
+impl Tcp {
+    /// From a socket of a program's context.
+    #[inline(always)]
+    pub(crate) fn from_context(sk: *mut c_void) -> Option<Self> {
+        // SAFETY: `sk` is the context's socket and was checked for null.
+        let tcp = unsafe { bpf_skc_to_tcp_sock(sk) };
+        if tcp.is_null() { None } else { Some(Self(tcp.cast())) }
+    }
+
+    /// From a tracepoint's `struct sock` that has state in socket storage,
+    /// which only TCP sockets get.
+    #[inline(always)]
+    pub(crate) const fn from_tracepoint(sk: *const c_void) -> Self {
+        Self(sk)
+    }
+
+    /// Sequence number after the last byte that was written.
+    #[inline(always)]
+    pub(crate) fn write_seq(self) -> u32 {
+        read(self.0, offset!(tcp_write_seq))
+    }
+
+    /// Sequence number after the last byte that was acknowledged.
+    #[inline(always)]
+    pub(crate) fn snd_una(self) -> u32 {
+        read(self.0, offset!(tcp_snd_una))
+    }
+
+    /// Sequence number after the last byte that was read.
+    #[inline(always)]
+    pub(crate) fn copied_seq(self) -> u32 {
+        read(self.0, offset!(tcp_copied_seq))
+    }
+
+    /// Size of the send buffer, and how much of it is in use.
+    #[inline(always)]
+    pub(crate) fn send_buffer(self) -> (i32, i32) {
+        (read(self.0, offset!(sock_sndbuf)), read(self.0, offset!(sock_wmem_queued)))
+    }
+
+    /// Ids of the socket's cgroup and its ancestors, upwards; 0 past the root.
+    #[inline(always)]
+    pub(crate) fn cgroup(self) -> Cgroup {
+        Cgroup(read(self.0, offset!(sock_cgroup)))
+    }
+
+    /// Whether received data waits in the sockmap's own queues.
+    #[inline(always)]
+    pub(crate) fn has_ingress(self) -> bool {
+        // The low bits of sk_user_data are flags (include/net/sock.h, SK_USER_DATA_PTRMASK).
+        let psock = (read::<u64>(self.0, offset!(sock_user_data)) & !7) as *const c_void;
+        if psock.is_null() {
+            return false;
+        }
+        let head = psock as u64 + offset!(psock_ingress_msg) as u64;
+        let first: u64 = read(psock, offset!(psock_ingress_msg));
+        let queued: u32 = read(psock, offset!(psock_ingress_skb_len));
+        first != head || queued != 0
+    }
+}
+
+/// A cgroup, as `struct cgroup`.
+#[derive(Clone, Copy)]
+pub(crate) struct Cgroup(u64);
+
+impl Cgroup {
+    /// The cgroup's id (its inode number in cgroup2).
+    #[inline(always)]
+    pub(crate) fn id(self) -> u64 {
+        let node: u64 = read(self.0 as *const c_void, offset!(cgroup_kn));
+        read(node as *const c_void, offset!(kernfs_node_id))
+    }
+
+    /// The parent; `None` at the root.
+    #[inline(always)]
+    pub(crate) fn parent(self) -> Option<Self> {
+        // `struct cgroup_subsys_state self` is the first member of struct cgroup.
+        let parent: u64 = read(self.0 as *const c_void, offset!(cgroup_parent));
+        if parent == 0 { None } else { Some(Self(parent)) }
+    }
+
+    /// Whether there is one.
+    #[inline(always)]
+    pub(crate) const fn exists(self) -> bool {
+        self.0 != 0
+    }
+}
+
+/// Thread id and process id of a `struct task_struct`.
+#[inline(always)]
+pub(crate) fn task_ids(task: *const c_void) -> (u32, u32) {
+    (read(task, offset!(task_pid)), read(task, offset!(task_tgid)))
+}
+
+/// Thread id and process id of the current thread, where the helper for it is
+/// not to be had.
+#[inline(always)]
+pub(crate) fn current_ids() -> (u32, u32) {
+    // SAFETY: no arguments.
+    task_ids(unsafe { bpf_get_current_task_btf() }.cast_const().cast())
+}
+
+/// System calls whose buffers are understood.
+#[cfg(bpf_target_arch = "x86_64")]
+mod syscall {
+    // arch/x86/entry/syscalls/syscall_64.tbl
+    pub(super) const READ: u64 = 0;
+    pub(super) const WRITE: u64 = 1;
+    pub(super) const READV: u64 = 19;
+    pub(super) const WRITEV: u64 = 20;
+    pub(super) const SENDTO: u64 = 44;
+    pub(super) const RECVFROM: u64 = 45;
+    pub(super) const SENDMSG: u64 = 46;
+    pub(super) const RECVMSG: u64 = 47;
+    // struct pt_regs, arch/x86/include/asm/ptrace.h
+    pub(super) const REG_NUMBER: usize = 120;
+    pub(super) const REG_ARG2: usize = 104;
+    pub(super) const REG_ARG3: usize = 96;
+}
+
+/// System calls whose buffers are understood.
+#[cfg(bpf_target_arch = "aarch64")]
+mod syscall {
+    // include/uapi/asm-generic/unistd.h
+    pub(super) const READ: u64 = 63;
+    pub(super) const WRITE: u64 = 64;
+    pub(super) const READV: u64 = 65;
+    pub(super) const WRITEV: u64 = 66;
+    pub(super) const SENDTO: u64 = 206;
+    pub(super) const RECVFROM: u64 = 207;
+    pub(super) const SENDMSG: u64 = 211;
+    pub(super) const RECVMSG: u64 = 212;
+    // struct pt_regs, arch/arm64/include/asm/ptrace.h: x8 holds the number.
+    pub(super) const REG_NUMBER: usize = 64;
+    pub(super) const REG_ARG2: usize = 8;
+    pub(super) const REG_ARG3: usize = 16;
+}
+
+/// Fills `source` with the buffers of the system call that the current thread
+/// is in. Returns false if they are not understood (io_uring, sendfile, …).
+#[inline(always)]
+pub(crate) fn syscall_buffers(source: &mut Source, len: u32) -> bool {
+    // SAFETY: bpf_task_pt_regs returns the current task's saved registers.
+    let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const c_void;
+    let number: u64 = read(registers, syscall::REG_NUMBER);
+    let buffer: u64 = read(registers, syscall::REG_ARG2);
+    source.in_kernel = 0;
+    source.rewind(len);
+    match number {
+        syscall::READ | syscall::RECVFROM | syscall::WRITE | syscall::SENDTO => {
+            source.pieces[0] = Piece { base: buffer, len: u64::from(len) };
+            source.count = 1;
+            true
+        }
+        syscall::READV | syscall::WRITEV => vector(source, buffer, read(registers, syscall::REG_ARG3)),
+        syscall::RECVMSG | syscall::SENDMSG => {
+            // struct user_msghdr, include/linux/socket.h: msg_iov at 16, msg_iovlen at 24.
+            let mut header = [0u64; 2];
+            // SAFETY: the helper checks the address.
+            let failed = unsafe {
+                bpf_probe_read_user((&raw mut header).cast(), 16, buffer.wrapping_add(16) as *const c_void)
+            };
+            failed == 0 && vector(source, header[0], header[1])
+        }
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn vector(source: &mut Source, base: u64, count: u64) -> bool {
+    if count == 0 || count > MAX_PIECES as u64 {
+        return false;
+    }
+    source.count = count as u32;
+    let mut bytes = (count as u32) << 4;
+    // SAFETY: hides the value from LLVM, so that the mask below stays.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) bytes) };
+    if bytes > 128 {
+        return false;
+    }
+    // SAFETY: `pieces` has the layout and room for up to eight iovecs.
+    unsafe { bpf_probe_read_user(source.pieces.as_mut_ptr().cast(), bytes, base as *const c_void) == 0 }
+}

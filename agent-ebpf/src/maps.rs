@@ -1,0 +1,75 @@
+//! All maps, named by their content.
+
+use aya_ebpf::btf_maps::SkStorage;
+use aya_ebpf::macros::{btf_map, map};
+use aya_ebpf::maps::lpm_trie::LpmTrie;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf, SockHash, Stack};
+use baton_common::attribution::{Claim, Context, Process};
+use baton_common::flow::counter;
+use baton_common::names::Names;
+use baton_common::policy::{AddressKey, MAX_WORKLOADS, Settings, Workload};
+use baton_common::socket::Socket;
+
+use crate::scratch::Scratch;
+
+/// State of each enrolled socket; freed with the socket.
+#[btf_map]
+pub(crate) static SOCKETS: SkStorage<Socket> = SkStorage::new();
+
+/// The connected sockets whose writes `sk_msg` sees, by socket cookie. The
+/// `sk_msg` program must not refer to it: a cycle would keep both alive.
+#[map]
+pub(crate) static MEMBERS: SockHash<u64> = SockHash::with_max_entries(65536, 0);
+
+/// Contexts by slot. User space sets the size.
+#[map]
+pub(crate) static CONTEXTS: Array<Context> = Array::with_max_entries(1, 0);
+
+/// Slots that were given back.
+#[map]
+pub(crate) static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(1, 0);
+
+/// Number of slots ever taken from the end of the table.
+#[map]
+pub(crate) static SLOTS_TAKEN: Array<u64> = Array::with_max_entries(1, 0);
+
+/// What each thread runs for, by thread id.
+#[map]
+pub(crate) static EXECUTORS: HashMap<u32, Claim> = HashMap::with_max_entries(65536, 0);
+
+/// Processes that read requests, by process id.
+#[map]
+pub(crate) static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16384, 0);
+
+/// The configured header names.
+#[map]
+pub(crate) static NAMES: Array<Names> = Array::with_max_entries(1, 0);
+
+/// Settings of the node.
+#[map]
+pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+
+/// Settings of each workload.
+#[map]
+pub(crate) static WORKLOADS: Array<Workload> = Array::with_max_entries(MAX_WORKLOADS as u32, 0);
+
+/// Index of the workload of a cgroup, by cgroup id.
+#[map]
+pub(crate) static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(1024, 0);
+
+/// Addresses that policy allows.
+#[map]
+pub(crate) static ADDRESSES: LpmTrie<AddressKey, u32> = LpmTrie::with_max_entries(16384, 0);
+
+/// Flow events.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Counters of each workload, see [`counter`].
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> =
+    PerCpuArray::with_max_entries((MAX_WORKLOADS * counter::COUNT) as u32, 0);
+
+/// Scratch memory; more than one, because a program can be preempted by another.
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(crate::scratch::COUNT, 0);

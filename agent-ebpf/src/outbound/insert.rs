@@ -1,0 +1,244 @@
+//! Inserts a context's lines into a request head.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_pid_tgid, bpf_loop, bpf_msg_pop_data, bpf_msg_pull_data, bpf_msg_push_data, bpf_probe_read_kernel,
+};
+use aya_ebpf::programs::SkMsgContext;
+use baton_common::attribution::{Claim, Context, kind};
+use baton_common::flow::{Reason, Verdict};
+use baton_common::limits::MAX_LINES;
+use baton_common::names::Names;
+use baton_common::policy::EGRESS;
+use baton_common::scan::{Lines, Text};
+use baton_common::select::{self, Select};
+use baton_common::socket::{Socket, flag};
+
+use super::verdict;
+use super::write::LINEAR;
+use crate::context::executor;
+use crate::kernel::Tcp;
+use crate::policy;
+use crate::scratch::Scratch;
+
+/// Bytes that one turn of the copying loops moves.
+const TURN: u32 = 64;
+
+/// Send buffer that must stay free beside what is sent.
+const MARGIN: i32 = 2048;
+
+/// What is to be inserted where.
+pub(super) struct Insertion<'a> {
+    pub(super) ctx: &'a SkMsgContext,
+    pub(super) tcp: Tcp,
+    pub(super) socket: &'a Socket,
+    pub(super) scratch: *mut Scratch,
+    pub(super) names: *const Names,
+    /// Where the blank line begins in the message.
+    pub(super) at: u32,
+    /// The message's size.
+    pub(super) size: u32,
+}
+
+/// Inserts what belongs before the blank line; returns how many bytes. Reports
+/// the verdict.
+///
+/// Not inlined: its stack must not add to the scanner's, which is never called
+/// from here.
+#[inline(never)]
+pub(super) fn insert(insertion: &Insertion<'_>) -> u32 {
+    let Insertion { socket, names, .. } = *insertion;
+    let claim = claim_of(socket);
+    // SAFETY: the value of an array map.
+    let own = unsafe { (*names).with_groups(socket.request.present) };
+    let context = match executor::check(&claim) {
+        Ok(context) => context,
+        Err(reason) => {
+            if own != 0 {
+                verdict::report(socket, Verdict::AlreadyPresent, Reason::None, 0, 0);
+            } else {
+                verdict::report(socket, Verdict::Lost, reason, claim.id, 0);
+            }
+            return 0;
+        }
+    };
+    // SAFETY: a map value; its id is compared again after the copy.
+    let (have, skip) = unsafe { ((*context).have, (*context).unsafe_names | own) };
+    let wanted = have & !skip;
+    if wanted == 0 {
+        let verdict = if have & own != 0 { Verdict::AlreadyPresent } else { Verdict::NothingToInsert };
+        verdict::report(socket, verdict, Reason::None, claim.id, 0);
+        return 0;
+    }
+    match put(insertion, context, &claim, skip) {
+        Ok(len) => {
+            verdict::report(socket, Verdict::Injected, Reason::None, claim.id, wanted);
+            len
+        }
+        Err(reason) => {
+            verdict::report(socket, Verdict::Lost, reason, claim.id, 0);
+            0
+        }
+    }
+}
+
+/// The claim of the current thread; for the connection's first request, where
+/// the thread has none, that of the thread that connected.
+#[inline(always)]
+fn claim_of(socket: &Socket) -> Claim {
+    // SAFETY: no arguments.
+    let claim = executor::get(unsafe { bpf_get_current_pid_tgid() } as u32);
+    if claim.kind == kind::NONE
+        && claim.reason == Reason::NoContext as u8
+        && !claim.is_event_loop()
+        && socket.flags & flag::USED == 0
+        && socket.connect.kind != kind::NONE
+    {
+        return socket.connect;
+    }
+    claim
+}
+
+#[inline(always)]
+fn put(insertion: &Insertion<'_>, context: *const Context, claim: &Claim, skip: u64) -> Result<u32, Reason> {
+    let Insertion { ctx, tcp, socket, scratch, at, size, .. } = *insertion;
+    let settings = policy::workload(socket).ok_or(Reason::ObserveOnly)?;
+    if settings.insert == 0 {
+        return Err(Reason::ObserveOnly);
+    }
+    if !policy::allows(socket, EGRESS) {
+        return Err(Reason::EgressDenied);
+    }
+    let len = gather(scratch, context, skip)?;
+    executor::check(claim)?;
+    room(tcp, socket, at, len)?;
+    // SAFETY: the context is valid.
+    unsafe {
+        if bpf_msg_push_data(ctx.msg, at, len, 0) != 0 {
+            return Err(Reason::InsertFailed);
+        }
+        if bpf_msg_pull_data(ctx.msg, at, at.wrapping_add(len), 0) != 0 || !write(ctx, scratch, len) {
+            bpf_msg_pop_data(ctx.msg, at, len, 0);
+            return Err(Reason::InsertFailed);
+        }
+        let whole = size.wrapping_add(len);
+        bpf_msg_pull_data(ctx.msg, 0, if whole <= LINEAR { whole } else { at.wrapping_add(len) }, 0);
+    }
+    Ok(len)
+}
+
+/// Nothing but this head may be in flight, and the send buffer must take the
+/// message up to the end of the inserted lines at once: a non-blocking send
+/// that is cut before that makes the application send the wrong bytes again
+/// (net/ipv4/tcp_bpf.c, `tcp_bpf_send_verdict`, takes the unsent rest off what
+/// the application wrote, inserted bytes included).
+#[inline(always)]
+fn room(tcp: Tcp, socket: &Socket, at: u32, len: u32) -> Result<(), Reason> {
+    let written = tcp.write_seq();
+    let in_flight = written.wrapping_sub(tcp.snd_una());
+    let of_head = written.wrapping_sub(socket.request.head_seq);
+    let (size, used) = tcp.send_buffer();
+    let needed = at as i32 + len as i32 + used + MARGIN;
+    if in_flight > of_head || needed > size { Err(Reason::QueueBusy) } else { Ok(()) }
+}
+
+/// Copies the lines of `context` but those in `skip` into the scratch memory.
+#[inline(always)]
+fn gather(scratch: *mut Scratch, context: *const Context, skip: u64) -> Result<u32, Reason> {
+    // SAFETY: the scratch memory is owned by this run; the context is a map value.
+    let len = unsafe {
+        let to = &mut (*scratch).lines;
+        if skip & (*context).have == 0 && (*context).unsafe_names == 0 {
+            let mut len = (*context).lines_len;
+            core::arch::asm!("{0} = {0}", inout(reg) len);
+            if len == 0 || len > MAX_LINES as u32 {
+                return Err(Reason::InsertFailed);
+            }
+            let from = (&raw const (*context).lines.text).cast::<c_void>();
+            bpf_probe_read_kernel((&raw mut to.text).cast(), len, from);
+            len
+        } else {
+            let mut gather = Gather { from: &raw const (*context).lines, to: &raw mut to.text, scratch };
+            (*scratch).select = Select::new((*context).line_count, skip);
+            bpf_loop(select::MAX_TURNS, select_turn as *mut c_void, (&raw mut gather).cast(), 0);
+            (*scratch).select.len
+        }
+    };
+    if len == 0 || len > MAX_LINES as u32 { Err(Reason::InsertFailed) } else { Ok(len) }
+}
+
+#[repr(C)]
+struct Gather {
+    from: *const Lines,
+    to: *mut Text,
+    scratch: *mut Scratch,
+}
+
+extern "C" fn select_turn(_index: u32, gather: *mut Gather) -> i64 {
+    // SAFETY: `gather` lives in the caller's frame; its pointers are map values.
+    let (from, to, select) = unsafe { (&*(*gather).from, &mut *(*gather).to, &mut (*(*gather).scratch).select) };
+    i64::from(!select::turn(select, from, to))
+}
+
+#[repr(C)]
+struct Write {
+    msg: *mut aya_ebpf::bindings::sk_msg_md,
+    text: *const Text,
+    scratch: *mut Scratch,
+}
+
+/// Writes the gathered lines over the `len` bytes that the context's data are.
+#[inline(always)]
+fn write(ctx: &SkMsgContext, scratch: *mut Scratch, len: u32) -> bool {
+    // SAFETY: the scratch memory is owned by this run.
+    unsafe {
+        (*scratch).written = 0;
+        (*scratch).to_write = len;
+        let mut write = Write { msg: ctx.msg, text: &raw const (*scratch).lines.text, scratch };
+        bpf_loop(MAX_LINES as u32 / TURN + 1, write_turn as *mut c_void, (&raw mut write).cast(), 0);
+        (*scratch).written == len
+    }
+}
+
+/// Writes up to 64 bytes.
+extern "C" fn write_turn(_index: u32, write: *mut Write) -> i64 {
+    // SAFETY: `write` lives in the caller's frame; every store is checked
+    // against the end of the message's data.
+    unsafe {
+        let scratch = (*write).scratch;
+        let text = &*(*write).text;
+        let msg = (*write).msg;
+        let mut from = (*scratch).written;
+        let len = (*scratch).to_write;
+        core::arch::asm!("{0} = {0}", inout(reg) from);
+        if from >= len || from > MAX_LINES as u32 {
+            return 1;
+        }
+        let data = (*msg).__bindgen_anon_1.data as usize;
+        let end = (*msg).__bindgen_anon_2.data_end as usize;
+        let to = data + from as usize;
+        let mut done = 0;
+        for word in 0..8usize {
+            let at = to + word * 8;
+            if at + 8 > end {
+                break;
+            }
+            *(at as *mut u64) = text.at(from + word as u32 * 8);
+            done += 8;
+        }
+        if done < TURN {
+            let rest = text.at(from + done);
+            let tail = to + (done & 56) as usize;
+            for byte in 0..7usize {
+                if tail + byte + 1 > end {
+                    break;
+                }
+                *((tail + byte) as *mut u8) = (rest >> (byte * 8)) as u8;
+                done += 1;
+            }
+        }
+        (*scratch).written = from + done;
+    }
+    0
+}

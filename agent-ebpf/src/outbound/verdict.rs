@@ -1,0 +1,30 @@
+//! What happened to an outbound request.
+
+use baton_common::flow::{Reason, Verdict, counter, kind};
+use baton_common::socket::Socket;
+
+use crate::flow::{self, Flow};
+
+/// Counts and reports one outbound request.
+#[inline(always)]
+pub(super) fn report(socket: &Socket, verdict: Verdict, reason: Reason, context: u64, names: u64) {
+    let index = match verdict {
+        Verdict::Injected => counter::INJECTED as u32,
+        Verdict::AlreadyPresent => counter::ALREADY_PRESENT as u32,
+        Verdict::NothingToInsert => counter::NOTHING_TO_INSERT as u32,
+        Verdict::Lost => counter::OUTBOUND_LOST as u32 + reason as u32,
+    };
+    flow::count(socket.workload, counter::OUTBOUND as u32);
+    flow::count(socket.workload, index);
+    flow::send(
+        socket,
+        &socket.request,
+        &Flow { kind: kind::OUTBOUND, verdict: verdict as u8, reason: reason as u8, context, names },
+    );
+}
+
+/// The connection is not followed from here on: one loss, whatever comes.
+#[inline(always)]
+pub(super) fn lost(socket: &mut Socket, reason: Reason) {
+    report(socket, Verdict::Lost, reason, 0, 0);
+}

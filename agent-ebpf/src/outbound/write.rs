@@ -1,0 +1,206 @@
+//! Before a message goes out on a connected socket.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::sk_action::SK_PASS;
+use aya_ebpf::helpers::generated::bpf_msg_pull_data;
+use aya_ebpf::macros::{sk_msg, stream_verdict};
+use aya_ebpf::programs::{SkBuffContext, SkMsgContext};
+use baton_common::flow::Reason;
+use baton_common::framing::{Follows, Position, after_request_head, synchronise};
+use baton_common::limits::MAX_HEAD;
+use baton_common::scan::{lost, phase, stop};
+use baton_common::socket::{Socket, flag, role};
+
+use super::insert::{self, Insertion};
+use super::verdict;
+use crate::kernel::Tcp;
+use crate::maps::NAMES;
+use crate::scratch::{self, Scratch};
+use crate::source::Piece;
+use crate::{enrol, policy, source};
+
+/// Messages up to this size stay in one piece, so that Nagle's algorithm does
+/// not hold back their last one.
+pub(super) const LINEAR: u32 = 64 * 1024;
+
+/// Passes what is received on, through the sockmap's own queue: on some kernels
+/// FIONREAD sees only that (see `docs/DESIGN.md`, "Self-test").
+#[stream_verdict]
+pub fn sk_skb_pass(_ctx: SkBuffContext) -> u32 {
+    SK_PASS
+}
+
+/// Runs in the sending thread with the message in hand. Always passes it.
+#[sk_msg]
+pub fn sk_msg_write(ctx: SkMsgContext) -> u32 {
+    // SAFETY: the context is valid.
+    let sk: *mut c_void = unsafe { (*ctx.msg).__bindgen_anon_3.sk }.cast();
+    if sk.is_null() {
+        return SK_PASS;
+    }
+    let Some(socket) = enrol::state(sk) else { return SK_PASS };
+    if socket.role != role::CONNECTED || socket.request.phase == phase::LOST || policy::workload(socket).is_none() {
+        return SK_PASS;
+    }
+    if let Some(tcp) = Tcp::from_context(sk) {
+        before_write(&ctx, tcp, socket);
+    }
+    SK_PASS
+}
+
+#[inline(always)]
+fn before_write(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket) {
+    let start = tcp.write_seq();
+    let size = ctx.size();
+    if socket.flags & flag::ADOPTED != 0 {
+        socket.flags &= !flag::ADOPTED;
+        socket.request.seq = start;
+    }
+    match synchronise(&mut socket.request, start, socket.last_body) {
+        Position::Known => {}
+        Position::Ended => socket.request.begin_message(),
+        Position::Lost => {
+            verdict::lost(socket, Reason::FramingLost);
+            return;
+        }
+    }
+    socket.last_body = 0;
+    socket.request.seq = start.wrapping_add(size);
+    if socket.request.phase == phase::BODY && socket.request.body > u64::from(size) {
+        socket.request.body -= u64::from(size);
+        socket.last_body = size;
+        return;
+    }
+    let Some(scratch) = scratch::acquire() else {
+        socket.request.lose(lost::FRAMING);
+        verdict::lost(socket, Reason::ScratchBusy);
+        return;
+    };
+    if let Err(reason) = follow(ctx, tcp, socket, scratch, size) {
+        socket.request.phase = phase::LOST;
+        verdict::lost(socket, reason);
+    }
+    scratch::release(scratch);
+}
+
+#[inline(always)]
+fn follow(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket, scratch: *mut Scratch, size: u32) -> Result<(), Reason> {
+    let names = NAMES.get_ptr(0).ok_or(Reason::Unreadable)?;
+    let linear = linearise(ctx, size);
+    // SAFETY: the scratch memory is owned by this run.
+    let lines = unsafe {
+        let source = &mut (*scratch).source;
+        source.pieces[0] = Piece { base: ctx.data() as u64, len: u64::from(linear) };
+        source.count = 1;
+        source.in_kernel = 1;
+        source.rewind(linear);
+        &raw mut (*scratch).lines
+    };
+    let began_body = matches!(socket.request.phase, phase::BODY);
+    if socket.request.phase == phase::START && socket.request.carry_len == 0 {
+        socket.request.head_seq = tcp.write_seq();
+    }
+    source::open(scratch, false);
+    let mut said = source::run(scratch, &raw mut socket.request, lines, names);
+    let mut inserted = 0;
+    if said == stop::HEAD {
+        socket.flags |= flag::USED;
+        // SAFETY: as above.
+        let blank = unsafe { (*scratch).turn.blank };
+        let end = source::position(scratch);
+        // Where the blank line began in an earlier message, nothing can be
+        // put before it any more; the scanner sees to it that this is not so.
+        let at = end.wrapping_sub(unsafe { (*scratch).turn.pos.wrapping_sub(blank) });
+        let scan = &mut socket.request;
+        let follows = after_request_head(scan);
+        let rest = u64::from(size.wrapping_sub(end));
+        let more = match follows {
+            Follows::Body if scan.phase == phase::BODY => rest > scan.body,
+            Follows::Nothing | Follows::Final => rest > 0,
+            _ => false,
+        };
+        if more {
+            return Err(Reason::Pipelined);
+        }
+        inserted = insert::insert(&Insertion { ctx, tcp, socket, scratch, names, at, size });
+        let scan = &mut socket.request;
+        scan.seq = scan.seq.wrapping_add(inserted);
+        match follows {
+            Follows::Unknown => return Err(Reason::of_lost(scan.lost)),
+            Follows::Body if scan.phase == phase::BODY => {
+                scan.body -= rest;
+                socket.last_body = rest as u32;
+                if scan.body == 0 {
+                    scan.begin_message();
+                }
+                return Ok(());
+            }
+            Follows::Body => said = source::run(scratch, &raw mut socket.request, lines, names),
+            Follows::Nothing | Follows::Final => {
+                scan.begin_message();
+                return Ok(());
+            }
+        }
+    }
+    let scan = &mut socket.request;
+    match said {
+        stop::MESSAGE => {
+            if source::position(scratch) != size {
+                return Err(Reason::Pipelined);
+            }
+            if began_body {
+                socket.last_body = size;
+            }
+            scan.begin_message();
+            Ok(())
+        }
+        stop::INPUT => {
+            let _ = inserted;
+            beyond(socket, size.wrapping_sub(linear))
+        }
+        _ => Err(Reason::of_lost(scan.lost)),
+    }
+}
+
+/// Accounts for bytes of the message that were not in its linear part: only
+/// counted bytes may be there.
+#[inline(always)]
+fn beyond(socket: &mut Socket, rest: u32) -> Result<(), Reason> {
+    let scan = &mut socket.request;
+    if rest == 0 {
+        return Ok(());
+    }
+    let counted = scan.phase == phase::CHUNK_DATA || scan.phase == phase::BODY;
+    if counted && scan.body > u64::from(rest) {
+        scan.body -= u64::from(rest);
+        return Ok(());
+    }
+    if counted && scan.body == u64::from(rest) && scan.phase == phase::CHUNK_DATA {
+        scan.body = 0;
+        scan.phase = phase::CHUNK_SIZE;
+        return Ok(());
+    }
+    if scan.in_head() {
+        scan.lose(lost::HEAD_TOO_LARGE);
+        return Err(Reason::HeadTooLarge);
+    }
+    scan.lose(lost::FRAMING);
+    Err(Reason::FramingLost)
+}
+
+/// Makes the message's beginning readable in one piece; returns how much.
+#[inline(always)]
+fn linearise(ctx: &SkMsgContext, size: u32) -> u32 {
+    let have = ctx.data_end().wrapping_sub(ctx.data()) as u32;
+    if have >= size {
+        return size;
+    }
+    let wanted = if size <= LINEAR { size } else { MAX_HEAD };
+    if have < wanted {
+        // SAFETY: the context is valid. Where it fails, less is readable.
+        unsafe { bpf_msg_pull_data(ctx.msg, 0, wanted, 0) };
+    }
+    let have = ctx.data_end().wrapping_sub(ctx.data()) as u32;
+    have.min(size)
+}

@@ -1,0 +1,142 @@
+//! The configuration: one YAML file, which flags add to.
+
+pub(crate) mod addresses;
+pub(crate) mod headers;
+mod presets;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::failure::Failure;
+
+/// The configuration file. Unknown keys are refused.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Header names to carry; a `*` ends a prefix.
+    pub(crate) headers: Vec<String>,
+    /// Presets to carry.
+    pub(crate) presets: Vec<String>,
+    /// Destinations that may get headers, added to the default ones.
+    pub(crate) egress: Vec<IpNet>,
+    /// Sources that headers are taken from; all where empty.
+    pub(crate) ingress: Vec<IpNet>,
+    /// The workloads of `baton run`.
+    pub(crate) workloads: Vec<WorkloadConfig>,
+    /// Limits.
+    pub(crate) limits: Limits,
+}
+
+/// One workload.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WorkloadConfig {
+    /// Its cgroup v2 directory.
+    pub(crate) cgroup: PathBuf,
+    /// Its name in flow events; the directory's name if not given.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    /// Destinations, in place of those of the whole configuration.
+    #[serde(default)]
+    pub(crate) egress: Option<Vec<IpNet>>,
+    /// Sources, in place of those of the whole configuration.
+    #[serde(default)]
+    pub(crate) ingress: Option<Vec<IpNet>>,
+}
+
+/// Limits of the whole node.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// Accepted connections whose requests are followed at once; 4.4 KB of
+    /// kernel memory each.
+    pub(crate) contexts: u32,
+    /// Seconds after which an unanswered request is not current any more.
+    pub(crate) max_age_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { contexts: 8192, max_age_seconds: 900 }
+    }
+}
+
+impl Limits {
+    /// Longest time that a context is current.
+    pub(crate) const fn max_age(&self) -> Duration {
+        Duration::from_secs(self.max_age_seconds)
+    }
+}
+
+impl Config {
+    /// Reads and checks `path`.
+    ///
+    /// # Errors
+    /// [`Failure::Configuration`] says what is wrong and where.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::Configuration(format!("cannot read the configuration {}: {error}", path.display()))
+        })?;
+        let config: Self = serde_norway::from_str(&text).map_err(|error| {
+            Failure::Configuration(format!("{}: {error}; see `Configuration` in the README", path.display()))
+        })?;
+        config.check().map_err(|why| Failure::Configuration(format!("{}: {why}", path.display())))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !(1..=65536).contains(&self.limits.contexts) {
+            return Err(format!("limits.contexts is {}: choose 1 to 65536", self.limits.contexts));
+        }
+        if self.limits.max_age_seconds == 0 {
+            return Err("limits.max_age_seconds is 0: choose at least 1".to_owned());
+        }
+        let mut seen: Vec<&Path> = Vec::new();
+        for workload in &self.workloads {
+            if seen.contains(&workload.cgroup.as_path()) {
+                return Err(format!("the workload {} is there twice: leave one out", workload.cgroup.display()));
+            }
+            seen.push(&workload.cgroup);
+        }
+        headers::Headers::resolve(&self.headers, &self.presets).and_then(|headers| headers.table()).map_err(|why| why.to_string())?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let config: Config = serde_norway::from_str(text).map_err(|error| error.to_string())?;
+        config.check().map(|()| config)
+    }
+
+    #[test]
+    fn the_documented_example_is_read() {
+        let config = parse(
+            "headers: [x-telepresence-id, \"ot-baggage-*\"]\npresets: [w3c]\negress: [203.0.113.0/24]\ningress: [10.0.0.0/8]\nworkloads:\n  - cgroup: /sys/fs/cgroup/shop\n    name: shop\n",
+        )
+        .expect("legal");
+        assert_eq!(config.workloads[0].name.as_deref(), Some("shop"));
+        assert_eq!(config.limits, Limits::default());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for bad in [
+            "header: [a]",
+            "egress: [10.0.0.0/99]",
+            "headers: [cookie]",
+            "limits: {contexts: 0}",
+            "limits: {max_age_seconds: 0}",
+            "workloads: [{cgroup: /a}, {cgroup: /a}]",
+            "presets: [nosuch]",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! cgroup v2 directories.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+
+use crate::failure::Failure;
+
+/// Where cgroup v2 is mounted (`/sys/fs/cgroup`, or below it beside cgroup v1).
+///
+/// # Errors
+/// [`Failure::NoCgroup2`] if it is not.
+pub(crate) fn mount() -> Result<PathBuf, Failure> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    mounts
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ');
+            let path = fields.nth(1)?;
+            (fields.next()? == "cgroup2").then(|| PathBuf::from(path))
+        })
+        .next()
+        .ok_or(Failure::NoCgroup2)
+}
+
+/// Checks that `path` is a cgroup v2 directory; returns its cgroup id.
+///
+/// # Errors
+/// [`Failure::CgroupMissing`] or [`Failure::CgroupV1`].
+pub(crate) fn check(path: &Path) -> Result<u64, Failure> {
+    let mount = mount()?.display().to_string();
+    let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_dir);
+    let Some(metadata) = metadata else {
+        return Err(Failure::CgroupMissing { path: path.to_owned(), mount });
+    };
+    let is_v2 = statfs(path).is_ok_and(|found| found.filesystem_type() == CGROUP2_SUPER_MAGIC);
+    if is_v2 { Ok(metadata.ino()) } else { Err(Failure::CgroupV1 { path: path.to_owned(), mount }) }
+}
+
+/// A cgroup that baton made and removes again.
+#[derive(Debug)]
+pub(crate) struct Own {
+    path: PathBuf,
+}
+
+impl Own {
+    /// Makes a fresh child of the cgroup that baton itself runs in.
+    pub(crate) fn create() -> anyhow::Result<Self> {
+        let mount = mount()?;
+        let own = fs::read_to_string("/proc/self/cgroup").context("failed to read /proc/self/cgroup")?;
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+        let path = mount.join(own).join(format!("baton-exec-{}", std::process::id()));
+        fs::create_dir(&path).with_context(|| {
+            format!("failed to make the cgroup {}: baton exec needs write access to its own cgroup", path.display())
+        })?;
+        Ok(Self { path })
+    }
+
+    /// Its directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether any process is left in it or below it.
+    pub(crate) fn is_populated(&self) -> bool {
+        fs::read_to_string(self.path.join("cgroup.events")).is_ok_and(|events| events.contains("populated 1"))
+    }
+
+    /// Removes it and what its processes made below it.
+    pub(crate) fn remove(&self) {
+        remove_tree(&self.path);
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+fn remove_tree(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&entry.path());
+        }
+    }
+    // Where processes are left it cannot be removed; who keeps them keeps it.
+    let _ = fs::remove_dir(path);
+}

@@ -1,0 +1,97 @@
+//! Resolves the kernel side's structure offsets from the running kernel's BTF.
+
+use baton_common::layout::Layout;
+use btf_rs::{Btf, Type};
+
+use crate::failure::Failure;
+
+/// Where the kernel shows its types (since 5.4, with `CONFIG_DEBUG_INFO_BTF`).
+pub(crate) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// Reads the running kernel's BTF and resolves all offsets.
+///
+/// # Errors
+/// [`Failure::NoBtf`] if there is none, [`Failure::KernelLacks`] if a member is missing.
+pub(crate) fn resolve() -> Result<Layout, Failure> {
+    let btf = Btf::from_file(BTF_PATH).map_err(|error| Failure::NoBtf(error.to_string()))?;
+    let at = |structure: &str, path: &[&str]| {
+        offset(&btf, structure, path).ok_or_else(|| {
+            Failure::KernelLacks(format!("its type information has no member {structure}.{}", path.join(".")))
+        })
+    };
+    Ok(Layout {
+        tcp_write_seq: at("tcp_sock", &["write_seq"])?,
+        tcp_snd_una: at("tcp_sock", &["snd_una"])?,
+        tcp_copied_seq: at("tcp_sock", &["copied_seq"])?,
+        sock_sndbuf: at("sock", &["sk_sndbuf"])?,
+        sock_wmem_queued: at("sock", &["sk_wmem_queued"])?,
+        sock_cgroup: at("sock", &["sk_cgrp_data", "cgroup"])?,
+        sock_user_data: at("sock", &["sk_user_data"])?,
+        psock_ingress_msg: at("sk_psock", &["ingress_msg"])?,
+        psock_ingress_skb_len: at("sk_psock", &["ingress_skb", "qlen"])?,
+        cgroup_kn: at("cgroup", &["kn"])?,
+        cgroup_parent: at("cgroup", &["self", "parent"])?,
+        kernfs_node_id: at("kernfs_node", &["id"])?,
+        task_pid: at("task_struct", &["pid"])?,
+        task_tgid: at("task_struct", &["tgid"])?,
+    })
+}
+
+/// Byte offset of the member at `path` in `structure`.
+fn offset(btf: &Btf, structure: &str, path: &[&str]) -> Option<u32> {
+    let types = btf.resolve_types_by_name(structure).ok()?;
+    let root = types.into_iter().find(|found| matches!(found, Type::Struct(_)))?;
+    member_path(btf, root, path).map(|bits| bits / 8)
+}
+
+fn member_path(btf: &Btf, mut current: Type, path: &[&str]) -> Option<u32> {
+    let mut bits = 0;
+    for name in path {
+        let (offset, next) = member(btf, current, name)?;
+        bits += offset;
+        current = next;
+    }
+    Some(bits)
+}
+
+/// Offset in bits and type of the member `name`; looks into unnamed members.
+fn member(btf: &Btf, current: Type, name: &str) -> Option<(u32, Type)> {
+    let (Type::Struct(found) | Type::Union(found)) = peel(btf, current)? else { return None };
+    for candidate in &found.members {
+        let candidate_name = btf.resolve_name(candidate).unwrap_or_default();
+        let next = btf.resolve_chained_type(candidate).ok()?;
+        if candidate_name == name {
+            return Some((candidate.bit_offset(), next));
+        }
+        if candidate_name.is_empty()
+            && let Some((offset, inner)) = member(btf, next, name)
+        {
+            return Some((candidate.bit_offset() + offset, inner));
+        }
+    }
+    None
+}
+
+/// The structure behind typedefs and qualifiers.
+fn peel(btf: &Btf, mut current: Type) -> Option<Type> {
+    loop {
+        let chained = match &current {
+            Type::Typedef(inner) => btf.resolve_chained_type(inner),
+            Type::Const(inner) | Type::Volatile(inner) => btf.resolve_chained_type(inner),
+            _ => return Some(current),
+        };
+        current = chained.ok()?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolves_this_kernel() {
+        let layout = resolve().expect("this kernel has BTF");
+        assert!(layout.tcp_write_seq > layout.sock_sndbuf);
+        assert!(layout.kernfs_node_id > 0);
+    }
+}

@@ -1,0 +1,178 @@
+//! Loads the kernel side and holds it. Nothing is pinned: when the last holder
+//! ends, the kernel removes all of it.
+
+use anyhow::{Context as _, anyhow};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf, SkStorage, SockHash};
+use aya::programs::{BtfTracePoint, SkMsg, SkSkb, SockOps};
+use aya::{Btf, Ebpf, EbpfLoader};
+use baton_common::flow::counter;
+use baton_common::names::Names;
+use baton_common::policy::{Settings, Workload};
+use baton_common::socket::Socket;
+
+use super::layout;
+use super::pod::Raw;
+use crate::failure::Failure;
+
+/// The object that `build.rs` made.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/baton-ebpf"));
+
+/// The tracepoints with types that are attached, in this order.
+const TRACEPOINTS: [&str; 6] = [
+    "sched_process_exit",
+    "sched_process_fork",
+    "sched_process_exec",
+    "inet_sock_set_state",
+    "sock_send_length",
+    "sock_recv_length",
+];
+
+/// What is chosen before loading.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    /// Context slots; one for each accepted connection.
+    pub(crate) contexts: u32,
+    /// Longest time that a context is current.
+    pub(crate) max_age: std::time::Duration,
+    /// Whether received data passes through the sockmap's own queue.
+    pub(crate) cure: bool,
+}
+
+/// The loaded kernel side.
+#[derive(Debug)]
+pub(crate) struct Datapath {
+    ebpf: Ebpf,
+    options: Options,
+}
+
+impl Datapath {
+    /// Loads all programs and attaches those that are not a workload's.
+    ///
+    /// # Errors
+    /// A [`Failure`] if the kernel lacks something, else what the kernel said.
+    pub(crate) fn load(options: Options, names: &Names) -> anyhow::Result<Self> {
+        let offsets = Raw(layout::resolve()?);
+        let ebpf = EbpfLoader::new()
+            .override_global("LAYOUT", &offsets, true)
+            .map_max_entries("CONTEXTS", options.contexts)
+            .map_max_entries("FREE_SLOTS", options.contexts)
+            .load(OBJECT)
+            .map_err(|error| Failure::KernelLacks(format!("it refuses baton's maps: {}", chain(&error))))?;
+        let mut datapath = Self { ebpf, options };
+        datapath.map_array::<Names>("NAMES")?.set(0, Raw(*names), 0).context("failed to set the header names")?;
+        datapath.settings(false)?;
+        datapath.load_programs()?;
+        Ok(datapath)
+    }
+
+    fn load_programs(&mut self) -> anyhow::Result<()> {
+        let btf = Btf::from_sys_fs().map_err(|error| Failure::NoBtf(error.to_string()))?;
+        let members = self.members()?.fd().try_clone().context("failed to copy the map's descriptor")?;
+        let sock_ops: &mut SockOps = self.program("sock_ops_enrol")?;
+        sock_ops.load().map_err(|error| refused("sock_ops_enrol", &error))?;
+        let sk_msg: &mut SkMsg = self.program("sk_msg_write")?;
+        sk_msg.load().map_err(|error| refused("sk_msg_write", &error))?;
+        sk_msg.attach(&members).context("failed to attach sk_msg_write to the SOCKHASH")?;
+        if self.options.cure {
+            let sk_skb: &mut SkSkb = self.program("sk_skb_pass")?;
+            sk_skb.load().map_err(|error| refused("sk_skb_pass", &error))?;
+            sk_skb.attach(&members).context("failed to attach sk_skb_pass to the SOCKHASH")?;
+        }
+        for name in TRACEPOINTS {
+            let program: &mut BtfTracePoint = self.program(name)?;
+            program.load(name, &btf).map_err(|error| refused(name, &error))?;
+            program.attach().with_context(|| format!("failed to attach to the tracepoint {name}"))?;
+        }
+        Ok(())
+    }
+
+    fn program<'a, P>(&'a mut self, name: &str) -> anyhow::Result<&'a mut P>
+    where
+        &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
+    {
+        let program = self.ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
+        Ok(program.try_into()?)
+    }
+
+    /// The `sock_ops` program, to be attached to workloads.
+    pub(crate) fn sock_ops(&mut self) -> anyhow::Result<&mut SockOps> {
+        self.program("sock_ops_enrol")
+    }
+
+    fn map_array<T>(&mut self, name: &str) -> anyhow::Result<Array<&mut MapData, Raw<T>>>
+    where
+        Raw<T>: aya::Pod,
+    {
+        let map = self.ebpf.map_mut(name).ok_or_else(|| anyhow!("the object has no map {name}"))?;
+        Ok(Array::try_from(map)?)
+    }
+
+    /// The map `name`, as `M`.
+    pub(crate) fn map<'a, M>(&'a mut self, name: &str) -> anyhow::Result<M>
+    where
+        M: TryFrom<&'a mut aya::maps::Map, Error = aya::maps::MapError>,
+    {
+        let map = self.ebpf.map_mut(name).ok_or_else(|| anyhow!("the object has no map {name}"))?;
+        Ok(M::try_from(map)?)
+    }
+
+    /// The connected sockets.
+    pub(crate) fn members(&mut self) -> anyhow::Result<SockHash<&mut MapData, u64>> {
+        self.map("MEMBERS")
+    }
+
+    /// The state of all enrolled sockets.
+    pub(crate) fn sockets(&mut self) -> anyhow::Result<SkStorage<&mut MapData, Raw<Socket>>> {
+        self.map("SOCKETS")
+    }
+
+    /// The workloads' indices by cgroup id.
+    pub(crate) fn cgroups(&mut self) -> anyhow::Result<HashMap<&mut MapData, u64, u32>> {
+        self.map("CGROUPS")
+    }
+
+    /// Sets a workload's settings.
+    pub(crate) fn set_workload(&mut self, index: u32, workload: Workload) -> anyhow::Result<()> {
+        Ok(self.map_array::<Workload>("WORKLOADS")?.set(index, Raw(workload), 0)?)
+    }
+
+    /// Tells the kernel side whether flow events are read.
+    pub(crate) fn settings(&mut self, events: bool) -> anyhow::Result<()> {
+        let settings = Settings {
+            max_age: u64::try_from(self.options.max_age.as_nanos()).unwrap_or(u64::MAX),
+            events: u32::from(events),
+            slots: self.options.contexts,
+        };
+        Ok(self.map_array::<Settings>("SETTINGS")?.set(0, Raw(settings), 0)?)
+    }
+
+    /// Takes the flow events' ring buffer out.
+    pub(crate) fn take_events(&mut self) -> anyhow::Result<RingBuf<MapData>> {
+        let map = self.ebpf.take_map("EVENTS").ok_or_else(|| anyhow!("the flow events are read already"))?;
+        Ok(RingBuf::try_from(map)?)
+    }
+
+    /// A workload's counters, summed over all processors; see [`counter`].
+    pub(crate) fn counters(&mut self, workload: u32) -> anyhow::Result<Vec<u64>> {
+        let counters: PerCpuArray<&mut MapData, u64> = self.map("COUNTERS")?;
+        let first = workload * counter::COUNT as u32;
+        (first..first + counter::COUNT as u32)
+            .map(|index| Ok(counters.get(&index, 0)?.iter().sum()))
+            .collect()
+    }
+}
+
+/// A program that the kernel refused, with the verifier's last words.
+fn refused(name: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
+    Failure::KernelLacks(format!("it refuses the program {name}: {}", chain(error)))
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,26 @@
+//! Types that cross into maps.
+#![expect(unsafe_code, reason = "aya's Pod is an unsafe marker")]
+
+use aya::Pod;
+use baton_common::attribution::{Claim, Context};
+use baton_common::layout::Layout;
+use baton_common::names::Names;
+use baton_common::policy::{AddressKey, Settings, Workload};
+use baton_common::socket::Socket;
+
+/// A value as the kernel side lays it out.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Raw<T>(pub(crate) T);
+
+macro_rules! pod {
+    ($($type:ty),+) => {
+        $(
+            // SAFETY: `repr(C)`, `Copy`, made of integers and without padding
+            // that matters: values come from the kernel or from a default.
+            unsafe impl Pod for Raw<$type> {}
+        )+
+    };
+}
+
+pod!(Claim, Context, Layout, Names, AddressKey, Settings, Workload, Socket);

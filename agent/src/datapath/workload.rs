@@ -1,0 +1,111 @@
+//! Attaches workloads: the link, the cgroup's id, the address policy.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use aya::maps::MapData;
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::programs::links::CgroupAttachMode;
+use aya::programs::sock_ops::SockOpsLinkId;
+use baton_common::policy::{AddressKey, MAX_WORKLOADS, Workload};
+
+use super::load::Datapath;
+use super::pod::Raw;
+use crate::config::addresses::Addresses;
+use crate::control::cgroup;
+
+/// What a workload is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Desired {
+    /// Its cgroup v2 directory.
+    pub(crate) cgroup: PathBuf,
+    /// Its name in flow events.
+    pub(crate) name: String,
+    /// Its address policy.
+    pub(crate) addresses: Addresses,
+}
+
+impl Desired {
+    /// A workload named after its directory.
+    pub(crate) fn new(cgroup: &Path, name: Option<&str>, addresses: Addresses) -> Self {
+        let last = cgroup.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.map(str::to_owned).or(last).unwrap_or_else(|| cgroup.display().to_string());
+        Self { cgroup: cgroup.to_owned(), name, addresses }
+    }
+}
+
+/// A workload that is attached.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    /// What it is.
+    pub(crate) desired: Desired,
+    /// Its index in the kernel side's tables.
+    pub(crate) index: u32,
+    id: u64,
+    link: SockOpsLinkId,
+}
+
+/// All attached workloads.
+#[derive(Debug, Default)]
+pub(crate) struct Workloads {
+    attached: Vec<Attached>,
+}
+
+impl Workloads {
+    /// All attached workloads.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Attached> {
+        self.attached.iter()
+    }
+
+    /// The name of the workload with `index`.
+    pub(crate) fn name(&self, index: u32) -> &str {
+        self.attached.iter().find(|workload| workload.index == index).map_or("", |workload| &workload.desired.name)
+    }
+
+    /// Attaches a workload. `insert` is false where baton only observes.
+    pub(crate) fn attach(&mut self, datapath: &mut Datapath, desired: Desired, insert: bool) -> anyhow::Result<u32> {
+        let id = cgroup::check(&desired.cgroup)?;
+        let index = (0..MAX_WORKLOADS as u32)
+            .find(|index| self.attached.iter().all(|workload| workload.index != *index))
+            .with_context(|| format!("more than {MAX_WORKLOADS} workloads"))?;
+        {
+            let mut addresses = addresses(datapath)?;
+            for (bits, key) in desired.addresses.keys(index as u16) {
+                addresses.insert(&Key::new(bits, Raw(key)), 1, 0).context("failed to set the address policy")?;
+            }
+        }
+        datapath.set_workload(index, Workload { enabled: 1, insert: u32::from(insert) })?;
+        datapath.cgroups()?.insert(id, index, 0).context("failed to select the cgroup")?;
+        let directory = File::open(&desired.cgroup)
+            .with_context(|| format!("failed to open the cgroup {}", desired.cgroup.display()))?;
+        let link = datapath
+            .sock_ops()?
+            .attach(&directory, CgroupAttachMode::AllowMultiple)
+            .with_context(|| format!("failed to attach sock_ops to {}", desired.cgroup.display()))?;
+        self.attached.push(Attached { desired, index, id, link });
+        Ok(index)
+    }
+
+    /// Switches the workload in `directory` off: nothing is read or inserted
+    /// from this moment on.
+    pub(crate) fn detach(&mut self, datapath: &mut Datapath, directory: &Path) -> anyhow::Result<()> {
+        let Some(position) = self.attached.iter().position(|workload| workload.desired.cgroup == directory) else {
+            return Ok(());
+        };
+        let workload = self.attached.remove(position);
+        datapath.set_workload(workload.index, Workload::default())?;
+        // The directory may be gone already, and with it the link's target.
+        let _ = datapath.cgroups()?.remove(&workload.id);
+        datapath.sock_ops()?.detach(workload.link).context("failed to detach sock_ops")?;
+        let mut addresses = addresses(datapath)?;
+        for (bits, key) in workload.desired.addresses.keys(workload.index as u16) {
+            let _ = addresses.remove(&Key::new(bits, Raw(key)));
+        }
+        Ok(())
+    }
+}
+
+fn addresses(datapath: &mut Datapath) -> anyhow::Result<LpmTrie<&mut MapData, Raw<AddressKey>, u32>> {
+    datapath.map("ADDRESSES")
+}

@@ -1,0 +1,175 @@
+//! Who caused this write? The decisions that need no map or hook.
+//!
+//! An executor holds a [`Claim`] on a context. How it came by the claim says
+//! how long the claim is certain.
+
+use crate::flow::Reason;
+use crate::scan::Lines;
+
+/// How an executor came by its claim.
+pub mod kind {
+    /// No claim; [`super::Claim::reason`] says why.
+    pub const NONE: u8 = 0;
+    /// It read the request's head or body.
+    pub const OWN: u8 = 1;
+    /// It was started (or its connection opened) by an executor with the claim.
+    /// Certain only while the process has had no other request since.
+    pub const SHARED: u8 = 2;
+    /// Its process was started by an executor with the claim and runs a program
+    /// of its own, which got its work with its start.
+    pub const PROGRAM: u8 = 3;
+}
+
+/// Bits of [`Claim::flags`].
+pub mod flag {
+    /// The thread drives an event loop; it never has a claim again.
+    pub const EVENT_LOOP: u8 = 1;
+}
+
+/// That an executor runs on behalf of a context.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// The context.
+    pub id: u64,
+    /// For [`kind::SHARED`]: the newest head of the process when it was made.
+    pub stamp: u64,
+    /// Index of the context's slot.
+    pub slot: u32,
+    /// For [`kind::SHARED`]: the process whose requests count.
+    pub tgid: u32,
+    /// A constant of [`kind`].
+    pub kind: u8,
+    /// Bits of [`flag`].
+    pub flags: u8,
+    /// For [`kind::NONE`]: a [`Reason`].
+    pub reason: u8,
+    /// Keeps the layout free of padding.
+    pub reserved: [u8; 5],
+}
+
+/// State of a context.
+pub mod state {
+    /// The slot belongs to no context.
+    pub const FREE: u32 = 0;
+    /// Read and not answered.
+    pub const LIVE: u32 = 1;
+    /// Its response is complete, or its connection is gone.
+    pub const ANSWERED: u32 = 2;
+    /// Another head arrived on the connection before this one was answered.
+    pub const AMBIGUOUS: u32 = 3;
+}
+
+/// A context: the header lines of one inbound request. One slot a connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Context {
+    /// Unique on the node while it runs; 0 while the slot is being filled.
+    pub id: u64,
+    /// Bits of the names that have lines here.
+    pub have: u64,
+    /// Bits of the names that must not be inserted: a line of their group was dropped.
+    pub unsafe_names: u64,
+    /// When the head was complete, in nanoseconds of the monotonic clock.
+    pub since: u64,
+    /// A constant of [`state`].
+    pub state: u32,
+    /// The process that read it.
+    pub tgid: u32,
+    /// Bytes of lines.
+    pub lines_len: u32,
+    /// Number of lines.
+    pub line_count: u32,
+    /// The lines.
+    pub lines: Lines,
+}
+
+/// What is known of a process that reads requests.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Id of the newest context.
+    pub newest: u64,
+    /// Contexts not answered, plus connections whose requests cannot be seen.
+    pub open: u64,
+}
+
+impl Claim {
+    /// No claim, for `reason`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn none(reason: Reason) -> Self {
+        Self { id: 0, stamp: 0, slot: 0, tgid: 0, kind: kind::NONE, flags: 0, reason: reason as u8, reserved: [0; 5] }
+    }
+
+    /// The claim of the executor that read a head or body.
+    #[inline(always)]
+    #[must_use]
+    pub const fn own(id: u64, slot: u32, tgid: u32) -> Self {
+        Self { id, stamp: 0, slot, tgid, kind: kind::OWN, flags: 0, reason: 0, reserved: [0; 5] }
+    }
+
+    /// Whether the holder drives an event loop.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_event_loop(&self) -> bool {
+        self.flags & flag::EVENT_LOOP != 0
+    }
+
+    /// The claim that something started by this claim's holder gets. `process`
+    /// is the state of the claim's process.
+    ///
+    /// A pool's thread is started while one request is handled and then works
+    /// for others, and nothing in the kernel tells its jobs apart. So what is
+    /// inherited is certain only if its process had one open request then and
+    /// has read no other since.
+    #[inline(always)]
+    #[must_use]
+    pub const fn passed_on(&self, process: Process) -> Self {
+        let mut claim = *self;
+        claim.flags = 0;
+        if self.is_event_loop() {
+            return Self::none(Reason::UnsupportedRuntime);
+        }
+        if self.kind == kind::OWN {
+            if process.open != 1 {
+                return Self::none(Reason::Ambiguous);
+            }
+            claim.kind = kind::SHARED;
+            claim.stamp = process.newest;
+        }
+        claim
+    }
+
+    /// Whether this claim makes its context current now. `newest` is the newest
+    /// context of the claim's process; `context` is what the claim's slot holds.
+    ///
+    /// # Errors
+    /// The reason why it does not.
+    #[inline(always)]
+    pub const fn check(&self, id: u64, state: u32, since: u64, newest: u64, now: u64, max_age: u64) -> Result<(), Reason> {
+        if self.is_event_loop() {
+            return Err(Reason::UnsupportedRuntime);
+        }
+        if self.kind == kind::NONE {
+            return Err(Reason::from_raw(self.reason));
+        }
+        // The slot was taken for the connection's next request, or given away.
+        if self.id != id || state == state::ANSWERED || state == state::FREE {
+            return Err(Reason::Answered);
+        }
+        if state == state::AMBIGUOUS {
+            return Err(Reason::Ambiguous);
+        }
+        if self.kind == kind::SHARED && self.stamp != newest {
+            return Err(Reason::Ambiguous);
+        }
+        if now.wrapping_sub(since) > max_age {
+            return Err(Reason::Expired);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! Flow events, verdicts and reasons.
+
+use crate::limits::MAX_PATH;
+
+/// What a flow event is about.
+pub mod kind {
+    /// A request head read from an accepted socket.
+    pub const INBOUND: u8 = 0;
+    /// A request head written to a connected socket.
+    pub const OUTBOUND: u8 = 1;
+    /// Not for users: this connection can leave the SOCKHASH.
+    pub const LEAVE: u8 = 2;
+}
+
+/// What happened to an outbound request.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Header lines were inserted.
+    Injected = 0,
+    /// The application had sent all of them itself.
+    AlreadyPresent = 1,
+    /// Its inbound request carried none of the configured headers.
+    NothingToInsert = 2,
+    /// A loss; the reason says why.
+    Lost = 3,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $value:literal, $name:literal;)+) => {
+        /// Why an outbound request lost its context, or an inbound one was not understood.
+        #[repr(u8)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub enum Reason {
+            /// Nothing was lost.
+            #[default]
+            None = 0,
+            $($(#[$doc])* $variant = $value,)+
+        }
+
+        impl Reason {
+            /// All reasons, by value from 1 on.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The reason's name in flow events and documents.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    Self::None => "",
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            /// The reason with the value `raw`.
+            #[inline(always)]
+            #[must_use]
+            pub const fn from_raw(raw: u8) -> Self {
+                match raw {
+                    $($value => Self::$variant,)+
+                    _ => Self::None,
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The executor has read no inbound request.
+    NoContext = 1, "no-context";
+    /// More than one inbound request may have caused it.
+    Ambiguous = 2, "ambiguous";
+    /// The thread drives an event loop.
+    UnsupportedRuntime = 3, "unsupported-runtime";
+    /// The causing request has been answered.
+    Answered = 4, "answered";
+    /// The causing request is older than contexts are kept.
+    Expired = 5, "expired";
+    /// The connection does not speak HTTP/1.
+    NotHttp1 = 6, "not-http1";
+    /// The head is longer than is followed.
+    HeadTooLarge = 7, "head-too-large";
+    /// Other bytes were in flight, or the send buffer was nearly full.
+    QueueBusy = 8, "queue-busy";
+    /// The peer's address is not in the egress allow-list.
+    EgressDenied = 9, "egress-denied";
+    /// The kernel refused to make room for the lines.
+    InsertFailed = 10, "insert-failed";
+    /// All context slots were taken.
+    ContextsFull = 11, "contexts-full";
+    /// More than one request was written at once.
+    Pipelined = 12, "pipelined";
+    /// Where messages begin and end is not known on this connection.
+    FramingLost = 13, "framing-lost";
+    /// The connection changed to another protocol.
+    Upgraded = 14, "upgraded";
+    /// The executor table was full.
+    ExecutorsFull = 15, "executors-full";
+    /// The kernel side had no scratch memory left on this processor.
+    ScratchBusy = 16, "scratch-busy";
+    /// The request came from a source outside of the ingress allow-list.
+    IngressDenied = 17, "ingress-denied";
+    /// The self-test did not pass: baton only observes.
+    ObserveOnly = 18, "observe-only";
+    /// A header line was illegal or too long and was dropped whole.
+    LineDropped = 19, "line-dropped";
+    /// The system call's buffers could not be read.
+    Unreadable = 20, "unreadable";
+}
+
+/// Bits of a counter index that the reason takes; see [`counter`].
+pub const REASONS: usize = 32;
+
+/// Counters, per workload: requests seen, verdicts, losses by reason.
+pub mod counter {
+    /// Inbound requests.
+    pub const INBOUND: usize = 0;
+    /// Outbound requests.
+    pub const OUTBOUND: usize = 1;
+    /// Outbound requests with verdict `injected`.
+    pub const INJECTED: usize = 2;
+    /// Outbound requests with verdict `already-present`.
+    pub const ALREADY_PRESENT: usize = 3;
+    /// Outbound requests with verdict `nothing-to-insert`.
+    pub const NOTHING_TO_INSERT: usize = 4;
+    /// Flow events that found the ring buffer full.
+    pub const EVENTS_DROPPED: usize = 5;
+    /// Inbound requests of which a header line was dropped.
+    pub const LINES_DROPPED: usize = 6;
+    /// Connected sockets that could not be enrolled.
+    pub const NOT_ENROLLED: usize = 7;
+    /// Inbound requests that were not understood, by reason: this plus the reason.
+    pub const INBOUND_LOST: usize = 32;
+    /// Outbound losses, by reason: this plus the reason.
+    pub const OUTBOUND_LOST: usize = 64;
+    /// Counters of one workload.
+    pub const COUNT: usize = 96;
+}
+
+/// One record in the ring buffer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Event {
+    /// Nanoseconds of the monotonic clock.
+    pub time: u64,
+    /// The causing context, or 0.
+    pub context: u64,
+    /// Bits of the names found or inserted.
+    pub names: u64,
+    /// The socket's cookie.
+    pub cookie: u64,
+    /// First bytes of the method.
+    pub method: u64,
+    /// Process and thread.
+    pub tgid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Index of the workload.
+    pub workload: u32,
+    /// Bytes of `path` in use.
+    pub path_len: u32,
+    /// The peer's address; IPv4 as IPv4-mapped IPv6.
+    pub peer: [u8; 16],
+    /// The thread's name.
+    pub comm: [u8; 16],
+    /// The peer's port.
+    pub peer_port: u16,
+    /// A constant of [`kind`].
+    pub kind: u8,
+    /// A [`Verdict`].
+    pub verdict: u8,
+    /// A [`Reason`].
+    pub reason: u8,
+    /// Keeps the layout free of padding.
+    pub reserved: [u8; 3],
+    /// The request target's beginning.
+    pub path: [u64; MAX_PATH / 8],
+}
+
+impl Reason {
+    /// Why a stream was lost; `lost` is a constant of [`crate::scan::lost`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_lost(lost: u32) -> Self {
+        match lost {
+            crate::scan::lost::NOT_HTTP1 => Self::NotHttp1,
+            crate::scan::lost::HEAD_TOO_LARGE => Self::HeadTooLarge,
+            crate::scan::lost::UPGRADED => Self::Upgraded,
+            crate::scan::lost::PIPELINED => Self::Pipelined,
+            _ => Self::FramingLost,
+        }
+    }
+}

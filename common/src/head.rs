@@ -1,0 +1,289 @@
+//! What single lines of an HTTP/1 head mean (RFC 9112 §3 to §7, RFC 9110 §5).
+
+use crate::limits::MAX_PATH;
+use crate::names::Name;
+use crate::scan::{Scan, Window};
+use crate::words::{equal_mask, first, keep_first, literal, lower, range_mask};
+
+/// The stream carries requests (else responses). Set once per stream.
+pub const IN_REQUEST: u32 = 1;
+/// `transfer-encoding` ends with `chunked`.
+pub const CHUNKED: u32 = 1 << 1;
+/// `transfer-encoding` ends with something else.
+pub const OTHER_CODING: u32 = 1 << 2;
+/// `content-length` was there; `Scan::body` holds it.
+pub const HAS_LENGTH: u32 = 1 << 3;
+/// `upgrade` was there.
+pub const UPGRADE: u32 = 1 << 4;
+/// The last header line was a wanted one; a folded line would continue it.
+pub const HEADER_CONTINUES: u32 = 1 << 5;
+/// The last header line was one that frames the body.
+pub const FRAMING_LINE: u32 = 1 << 6;
+/// A piece of a value ended with a carriage return.
+pub const CR_HELD: u32 = 1 << 7;
+/// The value under way has a visible character.
+pub const HAS_TEXT: u32 = 1 << 8;
+/// The head's last line feed has not been seen yet.
+pub const LF_PENDING: u32 = 1 << 9;
+
+/// Longest method that is recognised.
+const MAX_METHOD: u32 = 24;
+
+/// `HTTP/1.` with the space before it.
+const VERSION: u64 = literal(" HTTP/1.");
+/// How a status line begins.
+const STATUS: u64 = literal("HTTP/1.");
+
+/// Length of the method that begins at `start`, its space not included.
+///
+/// `None` if no method can begin so; `Some(0)` if `len` bytes are too few to tell.
+#[inline(always)]
+fn method(window: &Window, start: u32, len: u32) -> Option<u32> {
+    for word in 0..MAX_METHOD / 8 {
+        let at = word * 8;
+        if at >= len {
+            return Some(0);
+        }
+        let bytes = window.at(start.wrapping_add(at));
+        let count = first(equal_mask(bytes, b' ')).min(len - at);
+        let letters = range_mask(bytes, b'A', b'Z') | equal_mask(bytes, b'-') | equal_mask(bytes, b'_');
+        if keep_first(!letters & 0x8080_8080_8080_8080, count) != 0 {
+            return None;
+        }
+        if at + count >= len {
+            return Some(0);
+        }
+        if count < 8 {
+            return if at + count == 0 { None } else { Some(at + count) };
+        }
+    }
+    None
+}
+
+/// Whether a message of this stream may begin with the `len` bytes at `start`.
+#[inline(always)]
+pub(crate) fn may_begin(scan: &Scan, window: &Window, start: u32, len: u32) -> bool {
+    if scan.flags & IN_REQUEST != 0 {
+        // Empty lines may come first (RFC 9112 §2.2); their line feed follows.
+        if len == 1 && window.byte(start) == b'\r' {
+            return true;
+        }
+        return method(window, start, len).is_some();
+    }
+    let count = len.min(7);
+    keep_first(window.at(start), count) == keep_first(STATUS, count)
+}
+
+/// Notes what the beginning of a first line says: method and path, or status.
+#[inline(always)]
+pub(crate) fn begin_first_line(scan: &mut Scan, window: &Window, start: u32) {
+    if scan.flags & IN_REQUEST == 0 {
+        note_status(scan, window, start);
+        return;
+    }
+    let Some(len) = method(window, start, MAX_METHOD) else {
+        return;
+    };
+    scan.method = keep_first(window.at(start), len.min(8));
+    let target = start.wrapping_add(len).wrapping_add(1);
+    scan.path_len = MAX_PATH as u32;
+    for word in 0..8u32 {
+        scan.path[word as usize] = window.at(target.wrapping_add(word * 8));
+    }
+}
+
+/// Checks the complete first line that ends at `end`, and notes what it says.
+///
+/// In phase `FIRST_REST` its beginning was noted before and `start..end` is
+/// its end.
+#[inline(always)]
+pub(crate) fn first_line(scan: &mut Scan, window: &Window, start: u32, end: u32) -> bool {
+    let len = end.wrapping_sub(start);
+    if scan.flags & IN_REQUEST == 0 {
+        return status_line(scan, window, start, len);
+    }
+    if len < 9 || window.at(end.wrapping_sub(9)) != VERSION {
+        return false;
+    }
+    if range_mask(u64::from(window.byte(end.wrapping_sub(1))), b'0', b'9') == 0 {
+        return false;
+    }
+    if scan.phase == crate::scan::phase::FIRST_REST {
+        return true;
+    }
+    let Some(method_len) = method(window, start, len) else {
+        return false;
+    };
+    // At least one byte of target between the two spaces.
+    if method_len == 0 || method_len + 10 >= len {
+        return false;
+    }
+    begin_first_line(scan, window, start);
+    scan.path_len = (len - method_len - 10).min(MAX_PATH as u32);
+    true
+}
+
+#[inline(always)]
+fn status_line(scan: &mut Scan, window: &Window, start: u32, len: u32) -> bool {
+    // In phase FIRST_REST the status has been noted with the beginning.
+    if scan.phase == crate::scan::phase::FIRST_REST {
+        return scan.status != 0;
+    }
+    len >= 12 && note_status(scan, window, start)
+}
+
+/// Reads the status of the status line at `start` (RFC 9112 §4).
+#[inline(always)]
+fn note_status(scan: &mut Scan, window: &Window, start: u32) -> bool {
+    if keep_first(window.at(start), 7) != STATUS {
+        return false;
+    }
+    let digits = window.at(start.wrapping_add(8));
+    let all = range_mask(digits, b'0', b'9') & 0x8080_8000;
+    if digits as u8 != b' ' || all != 0x8080_8000 {
+        return false;
+    }
+    let digit = |index: u32| (digits >> (index * 8)) as u32 & 0xf;
+    scan.status = digit(1) * 100 + digit(2) * 10 + digit(3);
+    true
+}
+
+/// Reads the name of the header line `start..end` into `name`, in lower case.
+/// Returns its length; 0 if no colon follows within the longest name.
+#[inline(always)]
+pub(crate) fn name(window: &Window, start: u32, end: u32, name: &mut Name) -> u32 {
+    let mut len = 0;
+    // All ones until the colon is found. No branch, as in `words::first`.
+    let mut before = u64::MAX;
+    for (index, word) in name.iter_mut().enumerate() {
+        let bytes = window.at(start.wrapping_add(index as u32 * 8));
+        let count = first(equal_mask(bytes, b':'));
+        *word = lower(keep_first(bytes, count)) & before;
+        len += count & before as u32;
+        // Bit 3 of the count is set only where there was no colon.
+        before &= u64::from(count >> 3).wrapping_neg();
+    }
+    let found = before == 0 && len < end.wrapping_sub(start);
+    if found { len } else { 0 }
+}
+
+/// Whether `name` has visible characters only. (RFC 9110 §5.6.2 allows fewer;
+/// what matters here is that no whitespace hides in it.)
+#[inline(always)]
+pub(crate) fn is_token(name: &Name, len: u32) -> bool {
+    let mut bad = 0;
+    for (index, word) in name.iter().enumerate() {
+        let within = keep_first(0x8080_8080_8080_8080, len.saturating_sub(index as u32 * 8).min(8));
+        bad |= !range_mask(*word, b'!', b'~') & within;
+    }
+    bad == 0
+}
+
+const CONTENT_LENGTH: [u64; 2] = [literal("content-"), literal("length")];
+const TRANSFER_ENCODING: [u64; 3] = [literal("transfer"), literal("-encodin"), literal("g")];
+const UPGRADE_NAME: u64 = literal("upgrade");
+
+/// Whether the name says how the message is framed or what follows it.
+#[inline(always)]
+pub(crate) fn is_framing(name: &Name, len: u32) -> bool {
+    match len {
+        14 => name[0] == CONTENT_LENGTH[0] && name[1] == CONTENT_LENGTH[1],
+        17 => name[0] == TRANSFER_ENCODING[0] && name[1] == TRANSFER_ENCODING[1] && name[2] == TRANSFER_ENCODING[2],
+        7 => name[0] == UPGRADE_NAME,
+        _ => false,
+    }
+}
+
+/// Notes the framing header `name` with the value `start..end`. Returns false
+/// if the value does not make sense.
+#[inline(always)]
+pub(crate) fn framing(scan: &mut Scan, window: &Window, name: &Name, start: u32, end: u32) -> bool {
+    if name[0] == UPGRADE_NAME {
+        scan.flags |= UPGRADE;
+        return true;
+    }
+    if name[0] == TRANSFER_ENCODING[0] {
+        let chunked = ends_with_chunked(window, start, end);
+        scan.flags = scan.flags & !(CHUNKED | OTHER_CODING) | if chunked { CHUNKED } else { OTHER_CODING };
+        return true;
+    }
+    let Some(length) = decimal(window, start, end) else {
+        return false;
+    };
+    // RFC 9112 §6.3: differing values make the framing invalid.
+    let agrees = scan.flags & HAS_LENGTH == 0 || scan.body == length;
+    scan.flags |= HAS_LENGTH;
+    scan.body = length;
+    agrees
+}
+
+/// The decimal number that is the value `start..end`, without whitespace around it.
+#[inline(always)]
+fn decimal(window: &Window, start: u32, end: u32) -> Option<u64> {
+    let mut value = 0u64;
+    // 0: before the digits, 1: within, 2: after.
+    let mut part = 0;
+    for offset in 0..40u32 {
+        let at = start.wrapping_add(offset);
+        if at >= end {
+            return if part == 0 { None } else { Some(value) };
+        }
+        match window.byte(at) {
+            digit @ b'0'..=b'9' if part < 2 && value < 1 << 56 => {
+                value = value * 10 + u64::from(digit - b'0');
+                part = 1;
+            }
+            b' ' | b'\t' => {
+                if part == 1 {
+                    part = 2;
+                }
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Whether the last transfer coding of the value `start..end` is `chunked`.
+#[inline(always)]
+fn ends_with_chunked(window: &Window, start: u32, end: u32) -> bool {
+    let mut end = end;
+    for _ in 0..8 {
+        if end > start && matches!(window.byte(end.wrapping_sub(1)), b' ' | b'\t') {
+            end = end.wrapping_sub(1);
+        }
+    }
+    if end.wrapping_sub(start) < 7 || end < start {
+        return false;
+    }
+    let last = lower(keep_first(window.at(end.wrapping_sub(7)), 7));
+    let before = window.byte(end.wrapping_sub(8));
+    last == literal("chunked") && (end.wrapping_sub(start) == 7 || matches!(before, b' ' | b'\t' | b','))
+}
+
+/// The size in the chunk-size line `start..end` (RFC 9112 §7.1).
+#[inline(always)]
+pub(crate) fn chunk_size(window: &Window, start: u32, end: u32) -> Option<u64> {
+    let mut value = 0u64;
+    let mut any = false;
+    for offset in 0..16u32 {
+        let at = start.wrapping_add(offset);
+        if at >= end {
+            return if any { Some(value) } else { None };
+        }
+        let digit = match window.byte(at) {
+            digit @ b'0'..=b'9' => digit - b'0',
+            letter @ b'a'..=b'f' => letter - b'a' + 10,
+            letter @ b'A'..=b'F' => letter - b'A' + 10,
+            // An extension, or whitespace before one.
+            b';' | b' ' | b'\t' if any => return Some(value),
+            _ => return None,
+        };
+        value = value << 4 | u64::from(digit);
+        any = true;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+//! Offsets of kernel structure members that the kernel side reads.
+
+/// Offsets in bytes, resolved from the running kernel's BTF.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// `tcp_sock.write_seq`
+    pub tcp_write_seq: u32,
+    /// `tcp_sock.snd_una`
+    pub tcp_snd_una: u32,
+    /// `tcp_sock.copied_seq`
+    pub tcp_copied_seq: u32,
+    /// `sock.sk_sndbuf`
+    pub sock_sndbuf: u32,
+    /// `sock.sk_wmem_queued`
+    pub sock_wmem_queued: u32,
+    /// `sock.sk_cgrp_data.cgroup`
+    pub sock_cgroup: u32,
+    /// `sock.sk_user_data`
+    pub sock_user_data: u32,
+    /// `sk_psock.ingress_msg`
+    pub psock_ingress_msg: u32,
+    /// `sk_psock.ingress_skb.qlen`
+    pub psock_ingress_skb_len: u32,
+    /// `cgroup.kn`
+    pub cgroup_kn: u32,
+    /// `cgroup.self.parent`
+    pub cgroup_parent: u32,
+    /// `kernfs_node.id`
+    pub kernfs_node_id: u32,
+    /// `task_struct.pid`
+    pub task_pid: u32,
+    /// `task_struct.tgid`
+    pub task_tgid: u32,
+}
+
+impl Layout {
+    /// What the object is compiled with; user space always replaces it.
+    pub const UNKNOWN: Self = Self {
+        tcp_write_seq: 0,
+        tcp_snd_una: 0,
+        tcp_copied_seq: 0,
+        sock_sndbuf: 0,
+        sock_wmem_queued: 0,
+        sock_cgroup: 0,
+        sock_user_data: 0,
+        psock_ingress_msg: 0,
+        psock_ingress_skb_len: 0,
+        cgroup_kn: 0,
+        cgroup_parent: 0,
+        kernfs_node_id: 0,
+        task_pid: 0,
+        task_tgid: 0,
+    };
+}

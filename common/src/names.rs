@@ -1,0 +1,225 @@
+//! The table of configured header names that the kernel side matches against.
+
+use crate::limits::MAX_NAMES;
+use crate::verifier::hide;
+use crate::words::keep_first;
+
+/// Words that a header name of up to 64 bytes takes.
+pub const NAME_WORDS: usize = 8;
+
+/// A header name as the scanner hands it over: lower case, zero after its end.
+pub type Name = [u64; NAME_WORDS];
+
+/// Candidates that one lookup compares at most. [`Names::build`] picks a seed
+/// for which no two names of one length share a bucket more often.
+const MAX_CANDIDATES: usize = 4;
+
+/// Prefixes that can be configured.
+pub const MAX_PREFIXES: usize = 8;
+
+/// One configured name or prefix.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// The name in lower case, zero after its end.
+    pub words: Name,
+    /// All ones for a name; ones over the given bytes for a prefix.
+    pub mask: Name,
+    /// Bits of all members of this entry's group, its own included.
+    pub group: u64,
+}
+
+/// All configured names, as one map value.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Names {
+    /// Entries; an entry's index is its bit everywhere else.
+    pub entries: [Entry; MAX_NAMES],
+    /// By length of the name: bits of the entries with that length.
+    pub by_len: [u64; 128],
+    /// By hash: bits of the entries with that hash.
+    pub by_hash: [u64; 64],
+    /// Multiplier of the hash.
+    pub seed: u64,
+    /// Indices of the prefix entries.
+    pub prefixes: [u32; MAX_PREFIXES],
+    /// Number of prefix entries.
+    pub prefix_count: u32,
+    /// Number of entries.
+    pub count: u32,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            entries: [Entry::default(); MAX_NAMES],
+            by_len: [0; 128],
+            by_hash: [0; 64],
+            seed: 1,
+            prefixes: [0; MAX_PREFIXES],
+            prefix_count: 0,
+            count: 0,
+        }
+    }
+}
+
+/// Why a name table cannot be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// More than [`MAX_NAMES`] names.
+    TooMany,
+    /// More than [`MAX_PREFIXES`] prefixes.
+    TooManyPrefixes,
+    /// A name longer than [`crate::limits::MAX_NAME_LEN`] or empty.
+    BadLength,
+    /// No seed spreads the names well enough (not seen in practice).
+    NoSeed,
+}
+
+/// The bucket of `name` under `seed`.
+#[inline(always)]
+const fn bucket(name: &Name, seed: u64) -> usize {
+    let mut folded = name[0];
+    let mut index = 1;
+    while index < NAME_WORDS {
+        folded = folded.rotate_left(9) ^ name[index];
+        index += 1;
+    }
+    (folded.wrapping_mul(seed) >> 58) as usize
+}
+
+impl Names {
+    /// Builds the table from names in lower case. A trailing `*` marks a
+    /// prefix. `groups` holds for each name the bits of its group.
+    ///
+    /// # Errors
+    /// [`Refused`] says which limit was passed.
+    pub fn build(names: &[&str], groups: &[u64]) -> Result<Self, Refused> {
+        if names.len() > MAX_NAMES || groups.len() != names.len() {
+            return Err(Refused::TooMany);
+        }
+        let mut table = Self { count: names.len() as u32, ..Self::default() };
+        for (index, (name, group)) in names.iter().zip(groups).enumerate() {
+            let prefix = name.strip_suffix('*');
+            let text = prefix.unwrap_or(name).as_bytes();
+            if text.is_empty() || text.len() > crate::limits::MAX_NAME_LEN {
+                return Err(Refused::BadLength);
+            }
+            let entry = &mut table.entries[index];
+            entry.group = group | 1 << index;
+            entry.words = name_of(text);
+            if prefix.is_some() {
+                if table.prefix_count as usize == MAX_PREFIXES {
+                    return Err(Refused::TooManyPrefixes);
+                }
+                entry.mask = core::array::from_fn(|word| {
+                    keep_first(u64::MAX, (text.len().saturating_sub(word * 8)) as u32)
+                });
+                table.prefixes[table.prefix_count as usize] = index as u32;
+                table.prefix_count += 1;
+            } else {
+                entry.mask = [u64::MAX; NAME_WORDS];
+                table.by_len[text.len()] |= 1 << index;
+            }
+        }
+        table.pick_seed()?;
+        Ok(table)
+    }
+
+    fn pick_seed(&mut self) -> Result<(), Refused> {
+        let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+        for _ in 0..64 {
+            self.seed = seed;
+            self.by_hash = [0; 64];
+            for index in 0..self.count as usize {
+                self.by_hash[bucket(&self.entries[index].words, seed)] |= 1 << index;
+            }
+            let crowded = self.by_len.iter().any(|of_len| {
+                self.by_hash.iter().any(|of_hash| (of_len & of_hash).count_ones() as usize > MAX_CANDIDATES)
+            });
+            if !crowded {
+                return Ok(());
+            }
+            seed = seed.wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1;
+        }
+        Err(Refused::NoSeed)
+    }
+
+    /// The index of the entry that `name` (of `len` bytes) matches. Names win
+    /// over prefixes.
+    #[inline(always)]
+    #[must_use]
+    pub fn find(&self, name: &Name, len: u32) -> Option<u32> {
+        let mut candidates = self.by_len[hide(len) as usize & 127] & self.by_hash[hide(bucket(name, self.seed) as u32) as usize & 63];
+        for _ in 0..MAX_CANDIDATES {
+            if candidates == 0 {
+                break;
+            }
+            let index = hide(lowest_bit(candidates)) & (MAX_NAMES as u32 - 1);
+            if self.entries[index as usize].matches(name) {
+                return Some(index);
+            }
+            candidates &= candidates - 1;
+        }
+        for slot in 0..MAX_PREFIXES {
+            if slot as u32 >= self.prefix_count {
+                break;
+            }
+            let index = hide(self.prefixes[slot]) & (MAX_NAMES as u32 - 1);
+            if self.entries[index as usize].matches(name) {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// `bits` and every bit that shares a group with one of them.
+    #[inline(always)]
+    #[must_use]
+    pub fn with_groups(&self, bits: u64) -> u64 {
+        let mut all = bits;
+        for index in 0..MAX_NAMES {
+            // No branch: 64 of them would be 64 paths for the verifier.
+            all |= self.entries[index].group & (bits >> index & 1).wrapping_neg();
+        }
+        all
+    }
+}
+
+impl Entry {
+    #[inline(always)]
+    fn matches(&self, name: &Name) -> bool {
+        let mut difference = 0;
+        for word in 0..NAME_WORDS {
+            difference |= (name[word] & self.mask[word]) ^ self.words[word];
+        }
+        difference == 0
+    }
+}
+
+/// The index of the lowest set bit of a `bits` that is not zero. Without
+/// branches, as [`crate::words::first`].
+#[inline(always)]
+const fn lowest_bit(bits: u64) -> u32 {
+    let mut below = (bits & bits.wrapping_neg()).wrapping_sub(1);
+    below -= below >> 1 & 0x5555_5555_5555_5555;
+    below = (below & 0x3333_3333_3333_3333) + (below >> 2 & 0x3333_3333_3333_3333);
+    below = (below + (below >> 4)) & 0x0f0f_0f0f_0f0f_0f0f;
+    (below.wrapping_mul(0x0101_0101_0101_0101) >> 56) as u32
+}
+
+/// `text` (up to 64 bytes) as a [`Name`].
+#[must_use]
+pub fn name_of(text: &[u8]) -> Name {
+    core::array::from_fn(|word| {
+        let mut bytes = [0; 8];
+        for (to, from) in bytes.iter_mut().zip(text.iter().skip(word * 8)) {
+            *to = *from;
+        }
+        u64::from_le_bytes(bytes)
+    })
+}
+
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+use std::format;
+use std::string::String;
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn find(table: &Names, name: &str) -> Option<u32> {
+    table.find(&name_of(name.as_bytes()), name.len() as u32)
+}
+
+#[test]
+fn finds_names_and_prefixes() {
+    let table = Names::build(&["traceparent", "ot-baggage-*", "b3", "ot-baggage-own"], &[0; 4]).expect("fits");
+    assert_eq!(find(&table, "traceparent"), Some(0));
+    assert_eq!(find(&table, "b3"), Some(2));
+    assert_eq!(find(&table, "ot-baggage-x"), Some(1));
+    assert_eq!(find(&table, "ot-baggage-own"), Some(3));
+    assert_eq!(find(&table, "ot-baggage"), None);
+    assert_eq!(find(&table, "traceparen"), None);
+    assert_eq!(find(&table, "traceparents"), None);
+}
+
+#[test]
+fn groups_spread_to_all_members() {
+    let table = Names::build(&["traceparent", "tracestate", "b3"], &[0b11, 0b11, 0]).expect("fits");
+    assert_eq!(table.with_groups(0b10), 0b11);
+    assert_eq!(table.with_groups(0b100), 0b100);
+    assert_eq!(table.with_groups(0), 0);
+}
+
+#[test]
+fn refuses_what_does_not_fit() {
+    let long = "x".repeat(65);
+    assert_eq!(Names::build(&[&long], &[0]).err(), Some(Refused::BadLength));
+    assert_eq!(Names::build(&["*"], &[0]).err(), Some(Refused::BadLength));
+    assert_eq!(Names::build(&["a"; 65], &[0; 65]).err(), Some(Refused::TooMany));
+    assert_eq!(Names::build(&["a*"; 9], &[0; 9]).err(), Some(Refused::TooManyPrefixes));
+}
+
+#[test]
+fn sixty_four_alike_names_are_all_found() {
+    let names: Vec<String> = (0..64).map(|index| format!("x-header-{index:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let table = Names::build(&names, &[0; 64]).expect("fits");
+    for (index, name) in names.iter().enumerate() {
+        assert_eq!(find(&table, name), Some(index as u32));
+    }
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_a_plain_search(names in prop::collection::hash_set("[a-z-]{1,64}", 1..40), probe in "[a-z-]{1,64}") {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let table = Names::build(&names, &std::vec![0; names.len()]).expect("fits");
+        for (index, name) in names.iter().enumerate() {
+            prop_assert_eq!(find(&table, name), Some(index as u32));
+        }
+        let expected = names.iter().position(|name| *name == probe).map(|index| index as u32);
+        prop_assert_eq!(find(&table, &probe), expected);
+    }
+}

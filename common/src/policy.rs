@@ -1,0 +1,59 @@
+//! Settings that the kernel side reads, and the addresses that policy allows.
+
+
+
+/// Workloads at once.
+pub const MAX_WORKLOADS: usize = 256;
+
+/// Settings of one workload.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Whether propagation is on.
+    pub enabled: u32,
+    /// Whether inserting is allowed; else baton observes only.
+    pub insert: u32,
+}
+
+/// Settings of the whole node.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Longest time that a context is current, in nanoseconds.
+    pub max_age: u64,
+    /// Whether somebody reads flow events.
+    pub events: u32,
+    /// Context slots that may be taken.
+    pub slots: u32,
+}
+
+/// Key of the address policy: a workload, a direction, an address.
+///
+/// The layout is what an LPM trie wants after its prefix length; the trie
+/// compares the bytes in order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressKey {
+    /// The workload's index.
+    pub workload: u16,
+    /// [`INGRESS`] or [`EGRESS`].
+    pub direction: u16,
+    /// The address; IPv4 as IPv4-mapped IPv6.
+    pub address: [u8; 16],
+}
+
+/// Sources of inbound requests.
+pub const INGRESS: u16 = 0;
+/// Destinations of outbound requests.
+pub const EGRESS: u16 = 1;
+
+/// Bits of an [`AddressKey`] before its address.
+pub const KEY_BITS: u32 = 32;
+
+/// An IPv4 address, in network order, as IPv4-mapped IPv6 (RFC 4291 §2.5.5.2).
+#[inline(always)]
+#[must_use]
+pub const fn mapped(address: [u8; 4]) -> [u8; 16] {
+    let [a, b, c, d] = address;
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}

@@ -1,0 +1,63 @@
+//! What the kernel side keeps for each enrolled socket.
+
+use crate::attribution::Claim;
+use crate::scan::Scan;
+
+/// Who opened the connection.
+pub mod role {
+    /// Not known yet, or of no interest.
+    pub const NONE: u8 = 0;
+    /// The workload accepted it: requests come in.
+    pub const ACCEPTED: u8 = 1;
+    /// The workload connected it: requests go out.
+    pub const CONNECTED: u8 = 2;
+}
+
+/// Bits of [`Socket::flags`].
+pub mod flag {
+    /// The connection was open before baton: the first bytes must tell whether
+    /// a message begins there.
+    pub const ADOPTED: u8 = 1;
+    /// A reader was told that this connection can leave the SOCKHASH.
+    pub const LEFT: u8 = 1 << 1;
+    /// A first request has been sent.
+    pub const USED: u8 = 1 << 2;
+    /// Counted as unknown work of its process.
+    pub const COUNTED: u8 = 1 << 3;
+    /// The method of the request under way is HEAD.
+    pub const HEAD_REQUEST: u8 = 1 << 4;
+}
+
+/// A socket's state, in socket storage.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Socket {
+    /// The kernel's socket cookie; key of the SOCKHASH.
+    pub cookie: u64,
+    /// Accepted: id of the context of the last head.
+    pub context: u64,
+    /// Accepted: index of this connection's context slot, plus one.
+    pub slot: u32,
+    /// Index of the workload's settings.
+    pub workload: u32,
+    /// A constant of [`role`].
+    pub role: u8,
+    /// Bits of [`flag`].
+    pub flags: u8,
+    /// The peer's port.
+    pub peer_port: u16,
+    /// Accepted: heads read and not yet answered.
+    pub depth: u32,
+    /// Connected: bytes of a body counted in the last write.
+    pub last_body: u32,
+    /// Process in which unknown work was counted, or that owns the context.
+    pub tgid: u32,
+    /// The peer's address; IPv4 as IPv4-mapped IPv6.
+    pub peer: [u8; 16],
+    /// Connected: the claim of the executor that called connect().
+    pub connect: Claim,
+    /// The stream of requests.
+    pub request: Scan,
+    /// Accepted: the stream of responses.
+    pub response: Scan,
+}

@@ -1,0 +1,147 @@
+//! Byte access to arrays of 64-bit words.
+//!
+//! BPF loads of unaligned words compile to eight byte loads, and slices bring
+//! bounds checks that panic. Word arrays with masked indices have neither:
+//! a byte offset is split into a word index, masked to the array's size, and a
+//! shift. Words are little endian, as both supported CPU architectures are.
+
+/// An array of `N` words whose byte offsets are masked so that
+/// [`Words::at`] never leaves it.
+///
+/// `MASK + 2 <= N` must hold (checked at compile time): an unaligned read
+/// touches two words.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Words<const N: usize, const MASK: usize> {
+    words: [u64; N],
+}
+
+impl<const N: usize, const MASK: usize> Default for Words<N, MASK> {
+    fn default() -> Self {
+        Self { words: [0; N] }
+    }
+}
+
+impl<const N: usize, const MASK: usize> Words<N, MASK> {
+    const FITS: () = assert!(MASK + 2 <= N && (MASK + 1).is_power_of_two());
+
+    /// The aligned word that holds byte `byte`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn aligned(&self, byte: u32) -> u64 {
+        const { Self::FITS };
+        self.words[(byte as usize >> 3) & MASK]
+    }
+
+    /// The eight bytes from byte offset `byte` on.
+    #[inline(always)]
+    #[must_use]
+    pub const fn at(&self, byte: u32) -> u64 {
+        const { Self::FITS };
+        let word = (byte as usize >> 3) & MASK;
+        let shift = (byte & 7) * 8;
+        let low = self.words[word] >> shift;
+        // Two shifts, because a shift by 64 has no defined result.
+        let high = (self.words[word + 1] << 1) << (63 - shift);
+        low | high
+    }
+
+    /// The byte at offset `byte`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn byte(&self, byte: u32) -> u8 {
+        const { Self::FITS };
+        (self.words[(byte as usize >> 3) & MASK] >> ((byte & 7) * 8)) as u8
+    }
+
+    /// Writes the eight bytes of `value` at byte offset `byte`, and clears the
+    /// rest of the second word that they touch. Bytes before `byte` are kept.
+    #[inline(always)]
+    pub const fn put(&mut self, byte: u32, value: u64) {
+        const { Self::FITS };
+        let word = (byte as usize >> 3) & MASK;
+        let shift = (byte & 7) * 8;
+        let keep = (1u64 << shift) - 1;
+        self.words[word] = (self.words[word] & keep) | (value << shift);
+        self.words[word + 1] = (value >> 1) >> (63 - shift);
+    }
+
+    /// The words, for whole-buffer copies.
+    #[must_use]
+    pub const fn as_words(&self) -> &[u64; N] {
+        &self.words
+    }
+
+    /// The words, to be filled from outside.
+    pub const fn as_words_mut(&mut self) -> &mut [u64; N] {
+        &mut self.words
+    }
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const LOW7: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// The high bit of every byte of `word` that equals `byte`, exactly (no byte
+/// influences its neighbour).
+#[inline(always)]
+#[must_use]
+pub const fn equal_mask(word: u64, byte: u8) -> u64 {
+    let x = word ^ (ONES * byte as u64);
+    !(((x & LOW7) + LOW7) | x) & HIGH
+}
+
+/// The high bit of every byte of `word` within `low..=high`, for ASCII bounds.
+#[inline(always)]
+#[must_use]
+pub const fn range_mask(word: u64, low: u8, high: u8) -> u64 {
+    let seven = word & LOW7;
+    let reaches = seven + ONES * (0x80 - low as u64);
+    let passes = seven + ONES * (0x7f - high as u64);
+    reaches & !passes & !word & HIGH
+}
+
+/// `word` with the letters `A` to `Z` in lower case.
+#[inline(always)]
+#[must_use]
+pub const fn lower(word: u64) -> u64 {
+    word | (range_mask(word, b'A', b'Z') >> 2)
+}
+
+/// The index of the lowest byte whose high bit is set in `mask`, which has no
+/// other bits; 8 for none.
+///
+/// Without branches: each would be a path of its own for the verifier, with a
+/// known result that multiplies the paths after it.
+#[inline(always)]
+#[must_use]
+pub const fn first(mask: u64) -> u32 {
+    let below = (mask & mask.wrapping_neg()).wrapping_sub(1) & HIGH;
+    ((below >> 7).wrapping_mul(ONES) >> 56) as u32
+}
+
+/// `word` with all but its first `count` bytes cleared (`count` up to 8).
+#[inline(always)]
+#[must_use]
+pub const fn keep_first(word: u64, count: u32) -> u64 {
+    // Two shifts, because a shift by 64 has no defined result.
+    let bits = (count & 15) * 4;
+    word & ((1u64 << bits) << bits).wrapping_sub(1)
+}
+
+/// Up to eight ASCII characters as a word.
+#[must_use]
+pub const fn literal(text: &str) -> u64 {
+    let bytes = text.as_bytes();
+    assert!(bytes.len() <= 8);
+    let mut word = 0;
+    let mut index = 0;
+    while index < bytes.len() {
+        word |= (bytes[index] as u64) << (index * 8);
+        index += 1;
+    }
+    word
+}
+
+#[cfg(test)]
+mod tests;

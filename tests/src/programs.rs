@@ -1,0 +1,93 @@
+//! Finding, and where needed compiling, the programs that the tests drive.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::process;
+use crate::scratch::Scratch;
+
+/// The workspace's directory.
+pub fn workspace() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests).to_owned()
+}
+
+/// A file of `tests/apps`.
+pub fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("apps").join(name)
+}
+
+/// A program on the search path.
+pub fn find(name: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin"));
+    std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/bin")])
+        .chain(debian_postgres())
+        .map(|directory| directory.join(name))
+        .find(|file| file.is_file())
+        .ok_or_else(|| missing(name))
+}
+
+/// A command for a program on the search path.
+pub fn command(name: &str) -> Result<Command> {
+    Ok(Command::new(find(name)?))
+}
+
+/// A Python that has Flask, gunicorn and requests: `$BATON_PYTHON`, or the one that `cargo xtask test` makes.
+pub fn python() -> Result<PathBuf> {
+    let python = match std::env::var_os("BATON_PYTHON") {
+        Some(python) => PathBuf::from(python),
+        None => workspace().join("target/venv/bin/python"),
+    };
+    if !python.is_file() {
+        return Err(missing(&python.display().to_string()));
+    }
+    Ok(python)
+}
+
+/// Compiles a C program of `tests/apps/c` and returns the executable.
+pub fn compile_c(name: &str, scratch: &Scratch) -> Result<PathBuf> {
+    let executable = scratch.join(name);
+    let mut gcc = command("gcc")?;
+    gcc.args(["-O2", "-Wall", "-D_GNU_SOURCE", "-pthread", "-o"]).arg(&executable);
+    gcc.arg(source(&format!("c/{name}.c")));
+    succeed(gcc, "gcc")?;
+    Ok(executable)
+}
+
+/// Compiles a Java class of `tests/apps/java` and returns the directory for the class path.
+pub fn compile_java(name: &str, scratch: &Scratch) -> Result<PathBuf> {
+    let mut javac = command("javac")?;
+    javac.arg("-d").arg(scratch.path()).arg(source(&format!("java/{name}.java")));
+    succeed(javac, "javac")?;
+    Ok(scratch.path().to_owned())
+}
+
+/// Runs a command that must succeed and returns its output.
+pub fn succeed(command: Command, name: &str) -> Result<String> {
+    let finished = process::run(command, b"", Duration::from_secs(120))?;
+    ensure!(finished.code == 0, "{name} ended with {}: {}", finished.code, finished.stderr);
+    Ok(String::from_utf8_lossy(&finished.stdout).into_owned())
+}
+
+/// Fails unless the tests run as root, which loading BPF programs needs.
+pub fn require_root() -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("these tests load BPF programs: run `cargo xtask test` as root");
+    }
+    Ok(())
+}
+
+/// Debian keeps the server's programs off the search path, by version.
+fn debian_postgres() -> Vec<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("bin")).collect()
+}
+
+fn missing(name: &str) -> anyhow::Error {
+    anyhow::anyhow!("{name} is missing: `cargo xtask test` installs what the tests need")
+}

@@ -1,0 +1,87 @@
+//! What baton itself takes: memory in user space and in the kernel, and time to start.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use crate::process;
+
+/// Memory of a running baton.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Footprint {
+    pub(super) resident_bytes: u64,
+    /// What the kernel accounts to baton's maps (`memlock` in their fdinfo).
+    pub(super) map_bytes: u64,
+    pub(super) maps: usize,
+}
+
+impl Footprint {
+    pub(super) fn of(pid: u32) -> Result<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))
+            .with_context(|| format!("failed to read the status of baton, pid {pid}"))?;
+        let resident = field(&status, "VmRSS:").context("no VmRSS in baton's status")?;
+        let maps = maps(pid)?;
+        Ok(Self { resident_bytes: resident * 1024, map_bytes: maps.values().sum(), maps: maps.len() })
+    }
+
+    /// The larger of each.
+    pub(super) fn max(self, other: Self) -> Self {
+        Self {
+            resident_bytes: self.resident_bytes.max(other.resident_bytes),
+            map_bytes: self.map_bytes.max(other.map_bytes),
+            maps: self.maps.max(other.maps),
+        }
+    }
+}
+
+/// Bytes by map id: a map may be open more than once.
+fn maps(pid: u32) -> Result<BTreeMap<u64, u64>> {
+    let directory = format!("/proc/{pid}/fdinfo");
+    let entries = fs::read_dir(&directory).with_context(|| format!("failed to list {directory}"))?;
+    let mut maps = BTreeMap::new();
+    for entry in entries {
+        // A descriptor may be closed while we look.
+        let Ok(info) = fs::read_to_string(entry?.path()) else { continue };
+        if let (Some(id), Some(bytes)) = (field(&info, "map_id:"), field(&info, "memlock:")) {
+            maps.insert(id, bytes);
+        }
+    }
+    Ok(maps)
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Milliseconds from baton's start until the command runs, which it does when everything is attached.
+pub(super) fn start_times(baton: &Path, times: usize) -> Result<Vec<f64>> {
+    (0..times).map(|_| start_time(baton)).collect()
+}
+
+fn start_time(baton: &Path) -> Result<f64> {
+    let begun = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let mut command = Command::new(baton);
+    command.args(["exec", "--headers", "x-telepresence-id,traceparent", "--", "date", "+%s%N"]);
+    let printed = process::read(&mut command)?;
+    let running: u128 = printed.trim().parse().context("`date +%s%N` printed no number")?;
+    Ok(running.saturating_sub(begun.as_nanos()) as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::field;
+
+    #[test]
+    fn fields_are_found_by_name() {
+        let info = "pos:\t0\nmap_type:\t1\nmap_id:\t42\nmemlock:\t81920\n";
+        assert_eq!(field(info, "memlock:"), Some(81920));
+        assert_eq!(field("VmRSS:\t   1234 kB\n", "VmRSS:"), Some(1234));
+        assert_eq!(field(info, "prog_id:"), None);
+    }
+}

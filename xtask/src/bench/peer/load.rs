@@ -1,0 +1,225 @@
+//! The load generator: a fixed number of connections with one request in flight on each.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use serde::{Deserialize, Serialize};
+
+use super::{ID, message};
+use crate::process::table::{self, TICKS_PER_SECOND};
+use crate::say;
+
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) target: SocketAddr,
+    pub(super) connections: usize,
+    pub(super) warm_up: Duration,
+    pub(super) measured: Duration,
+    pub(super) observe: Vec<u32>,
+}
+
+/// What one run measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::bench) struct Measured {
+    pub(in crate::bench) requests: u64,
+    pub(in crate::bench) requests_per_second: f64,
+    pub(in crate::bench) p50_us: f64,
+    pub(in crate::bench) p99_us: f64,
+    /// CPU time of the observed processes and their children.
+    pub(in crate::bench) cpu_us_per_request: f64,
+    /// CPU time of everything on the machine.
+    pub(in crate::bench) machine_us_per_request: f64,
+    /// Requests whose id reached the backend.
+    pub(in crate::bench) carried: u64,
+    /// Requests for which the backend saw the id of another. Never anything but zero.
+    pub(in crate::bench) wrong: u64,
+}
+
+pub(super) fn run(plan: &Plan) -> Result<()> {
+    let mut load = Load::connect(plan)?;
+    load.send_until(Instant::now() + plan.warm_up)?;
+    load.reset();
+
+    let (begun, cpu, machine) = (Instant::now(), observed(plan), table::machine_ticks());
+    load.send_until(begun + plan.measured)?;
+    let elapsed = begun.elapsed();
+    let (cpu, machine) = (observed(plan) - cpu, table::machine_ticks() - machine);
+
+    let mut latencies = load.latencies;
+    ensure!(!latencies.is_empty(), "no request was answered within {:?}", plan.measured);
+    latencies.sort_unstable();
+    let requests = latencies.len() as u64;
+    let per_request = |ticks: u64| ticks as f64 / TICKS_PER_SECOND as f64 * 1e6 / requests as f64;
+    let quantile = |part: f64| {
+        let index = (latencies.len() as f64 * part) as usize;
+        latencies[index.min(latencies.len() - 1)].as_nanos() as f64 / 1e3
+    };
+    let measured = Measured {
+        requests,
+        requests_per_second: requests as f64 / elapsed.as_secs_f64(),
+        p50_us: quantile(0.50),
+        p99_us: quantile(0.99),
+        cpu_us_per_request: per_request(cpu),
+        machine_us_per_request: per_request(machine),
+        carried: load.carried,
+        wrong: load.wrong,
+    };
+    say::result(&serde_json::to_string(&measured)?);
+    Ok(())
+}
+
+fn observed(plan: &Plan) -> u64 {
+    plan.observe.iter().map(|pid| table::family_ticks(*pid)).sum()
+}
+
+struct Load {
+    target: SocketAddr,
+    epoll: Epoll,
+    connections: Vec<Connection>,
+    next_id: u64,
+    latencies: Vec<Duration>,
+    carried: u64,
+    wrong: u64,
+}
+
+struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+    id: String,
+    sent: Instant,
+}
+
+impl Load {
+    fn connect(plan: &Plan) -> Result<Self> {
+        let mut load = Self {
+            target: plan.target,
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            connections: Vec::new(),
+            next_id: 0,
+            latencies: Vec::new(),
+            carried: 0,
+            wrong: 0,
+        };
+        for index in 0..plan.connections {
+            let stream = load.open(index)?;
+            let connection = Connection { stream, received: Vec::new(), id: String::new(), sent: Instant::now() };
+            load.connections.push(connection);
+            load.send(index)?;
+        }
+        Ok(load)
+    }
+
+    /// Forgets what was measured, not what is in flight.
+    fn reset(&mut self) {
+        self.latencies.clear();
+        (self.carried, self.wrong) = (0, 0);
+    }
+
+    fn open(&self, index: usize) -> Result<TcpStream> {
+        let stream =
+            TcpStream::connect(self.target).with_context(|| format!("failed to connect to {}", self.target))?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        self.epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
+        Ok(stream)
+    }
+
+    fn send_until(&mut self, end: Instant) -> Result<()> {
+        let mut events = [EpollEvent::empty(); 64];
+        while Instant::now() < end {
+            let ready = self.epoll.wait(&mut events, EpollTimeout::from(1000u16))?;
+            for event in &events[..ready] {
+                self.receive(event.data() as usize)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, index: usize) -> Result<()> {
+        self.next_id += 1;
+        let connection = &mut self.connections[index];
+        connection.id = format!("load-{:016x}", self.next_id);
+        connection.received.clear();
+        let request = request(&connection.id);
+        connection.sent = Instant::now();
+        // Far below the smallest send buffer, with nothing in flight: it is taken whole.
+        connection.stream.write_all(&request).context("failed to send a request")
+    }
+
+    fn receive(&mut self, index: usize) -> Result<()> {
+        let connection = &mut self.connections[index];
+        let mut chunk = [0; 4096];
+        let length = match connection.stream.read(&mut chunk) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            read => read.context("failed to read a response")?,
+        };
+        if length == 0 {
+            // Servers close idle or worn connections; a request that was in flight is sent again.
+            self.connections[index].stream = self.open(index)?;
+            return self.send(index);
+        }
+        connection.received.extend_from_slice(&chunk[..length]);
+        let whole = message::response_length(&connection.received);
+        if whole.is_none_or(|whole| connection.received.len() < whole) {
+            return Ok(());
+        }
+        self.latencies.push(connection.sent.elapsed());
+        let closes = self.judge(index)?;
+        if closes {
+            self.connections[index].stream = self.open(index)?;
+        }
+        self.send(index)
+    }
+
+    /// Compares the id that the backend saw with the one that was sent; says whether the server will close.
+    fn judge(&mut self, index: usize) -> Result<bool> {
+        let connection = &self.connections[index];
+        let head = message::head_length(&connection.received).unwrap_or(0);
+        let (head, body) = connection.received.split_at(head);
+        if !head.starts_with(b"HTTP/1.1 200") {
+            bail!("the target answered {:?}", String::from_utf8_lossy(&connection.received));
+        }
+        match body.trim_ascii() {
+            b"-" => {}
+            id if id == connection.id.as_bytes() => self.carried += 1,
+            _ => self.wrong += 1,
+        }
+        Ok(message::header(head, "connection").is_some_and(|value| value.eq_ignore_ascii_case(b"close")))
+    }
+}
+
+/// A request as browsers send them: a head of about 600 bytes with two wanted headers.
+fn request(id: &str) -> Vec<u8> {
+    format!(
+        "GET /relay?item=4711&language=en HTTP/1.1\r\n\
+         Host: shop.example.test\r\n\
+         User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
+         Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
+         Accept-Language: en-GB,en;q=0.8,de;q=0.5\r\n\
+         Accept-Encoding: identity\r\n\
+         Referer: http://shop.example.test/basket?session=0123456789abcdef\r\n\
+         Connection: keep-alive\r\n\
+         {ID}: {id}\r\n\
+         traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\
+         Cache-Control: no-cache\r\n\
+         Pragma: no-cache\r\n\
+         X-Forwarded-For: 192.0.2.17\r\n\
+         X-Forwarded-Proto: http\r\n\
+         \r\n"
+    )
+    .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::request;
+
+    #[test]
+    fn the_head_has_about_600_bytes() {
+        let length = request("load-0000000000000001").len();
+        assert!((580..=620).contains(&length), "{length}");
+    }
+}

@@ -1,0 +1,62 @@
+//! The programs of the benchmark that are not under test, and the relay that is: subcommands of this executable, so
+//! that one release build brings them all.
+
+mod backend;
+mod load;
+mod message;
+mod relay;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+pub(super) use load::Measured;
+
+/// The header whose value the load generator varies, and the backend sends back.
+const ID: &str = "x-telepresence-id";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Peer {
+    /// Answers each request with the value of its x-telepresence-id
+    Backend {
+        #[arg(long)]
+        port: u16,
+    },
+    /// Does nothing but relay: one thread and one connection to the backend per client connection
+    Relay {
+        #[arg(long)]
+        port: u16,
+        #[arg(long)]
+        backend: SocketAddr,
+    },
+    /// Sends requests, one at a time on each connection, and prints what it measured as JSON
+    Load {
+        #[arg(long)]
+        target: SocketAddr,
+        #[arg(long)]
+        connections: usize,
+        #[arg(long)]
+        warm_up_seconds: f64,
+        #[arg(long)]
+        seconds: f64,
+        /// Processes whose CPU time (with their children's) counts
+        #[arg(long)]
+        observe: Vec<u32>,
+    },
+}
+
+pub(crate) fn run(peer: Peer) -> Result<()> {
+    match peer {
+        Peer::Backend { port } => backend::run(port),
+        Peer::Relay { port, backend } => relay::run(port, backend),
+        Peer::Load { target, connections, warm_up_seconds, seconds, observe } => load::run(&load::Plan {
+            target,
+            connections,
+            warm_up: Duration::from_secs_f64(warm_up_seconds),
+            measured: Duration::from_secs_f64(seconds),
+            observe,
+        }),
+    }
+}

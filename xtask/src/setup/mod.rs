@@ -1,0 +1,94 @@
+//! Brings a machine to where baton builds, runs its demo and passes its tests: finds out what is missing, says what it
+//! installs, and is quick and silent when everything is there.
+
+mod apt;
+mod programs;
+mod python;
+mod rust;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+
+pub(crate) use rust::llvm_tool;
+
+use crate::{interrupt, say, workspace};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// What the machine is to be ready for
+    #[arg(long = "for", value_enum, default_value = "test")]
+    purpose: Purpose,
+}
+
+impl Arguments {
+    pub(crate) fn for_purpose(purpose: Purpose) -> Self {
+        Self { purpose }
+    }
+}
+
+/// What a machine can be made ready for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Purpose {
+    /// Building the eBPF object from source
+    Build,
+    /// `cargo xtask demo`
+    Demo,
+    /// `cargo xtask test`
+    Test,
+    /// `cargo xtask bench`
+    Bench,
+}
+
+impl Purpose {
+    /// The demo is content with the committed object, so that it starts soon on a fresh machine.
+    fn builds_object(self) -> bool {
+        self != Self::Demo || !workspace::prebuilt_object().is_file()
+    }
+
+    fn uses_venv(self) -> bool {
+        matches!(self, Self::Test | Self::Bench)
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let problems = ensure(arguments.purpose)?;
+    if problems.is_empty() {
+        return Ok(());
+    }
+    for problem in &problems {
+        say::failure(problem);
+    }
+    bail!("the machine is not ready; install what is named above and run this again");
+}
+
+/// Installs what is missing for `purpose` and returns what could not be installed, each with its remedy.
+/// Fails only when the user interrupts.
+pub(crate) fn ensure(purpose: Purpose) -> Result<Vec<anyhow::Error>> {
+    let mut problems = Vec::new();
+    let mut packages = programs::missing_packages(purpose);
+    let object = purpose.builds_object();
+    let mut llvm = None;
+    if object && !rust::tools_present() {
+        match rust::llvm_major().and_then(apt::llvm_package) {
+            Ok(found) => {
+                packages.push(found.package.clone());
+                llvm = Some(found);
+            }
+            Err(error) => problems.push(error),
+        }
+    }
+    if !packages.is_empty() {
+        problems.extend(apt::install(&packages).err());
+    }
+    if object {
+        problems.extend(rust::ensure_source().err());
+    }
+    if let Some(llvm) = llvm {
+        problems.extend(rust::ensure_linker(&llvm).err());
+    }
+    if purpose.uses_venv() {
+        problems.extend(python::ensure_venv().err());
+    }
+    interrupt::check()?;
+    Ok(problems)
+}

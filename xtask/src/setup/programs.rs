@@ -1,0 +1,71 @@
+//! The programs that demo and tests drive, and the Debian packages that bring them.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::Purpose;
+use crate::{process, workspace};
+
+struct Program {
+    packages: &'static [&'static str],
+    present: fn() -> bool,
+    demo: bool,
+}
+
+const PROGRAMS: &[Program] = &[
+    Program { packages: &["curl"], present: || has("curl"), demo: true },
+    Program { packages: &["python3"], present: || has("python3"), demo: true },
+    // The compiler, because the demo and the tests start from source.
+    Program { packages: &["default-jdk-headless"], present: || has("java") && has("javac"), demo: true },
+    Program { packages: &["gcc", "libc6-dev"], present: has_c_compiler, demo: true },
+    Program { packages: &["python3-venv"], present: has_venv, demo: false },
+    Program { packages: &["php-cli", "php-curl"], present: || has_module("php", &["--ri", "curl"]), demo: false },
+    Program {
+        packages: &["ruby", "ruby-webrick"],
+        present: || has_module("ruby", &["-rwebrick", "-e", ""]),
+        demo: false,
+    },
+    Program { packages: &["nginx-light"], present: || has("nginx"), demo: false },
+    Program { packages: &["redis-server"], present: || has("redis-server"), demo: false },
+    Program { packages: &["postgresql"], present: has_postgres, demo: false },
+    Program { packages: &["openssl"], present: || has("openssl"), demo: false },
+];
+
+/// The packages of the programs that `purpose` needs and that are not there.
+pub(super) fn missing_packages(purpose: Purpose) -> Vec<String> {
+    let needed = |program: &&Program| match purpose {
+        Purpose::Build => false,
+        Purpose::Demo => program.demo,
+        Purpose::Test | Purpose::Bench => true,
+    };
+    PROGRAMS
+        .iter()
+        .filter(needed)
+        .filter(|program| !(program.present)())
+        .flat_map(|program| program.packages)
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn has(program: &str) -> bool {
+    workspace::find(program).is_some()
+}
+
+fn has_module(program: &str, arguments: &[&str]) -> bool {
+    has(program) && process::succeeds(Command::new(program).args(arguments))
+}
+
+fn has_c_compiler() -> bool {
+    has("gcc") && Path::new("/usr/include/stdio.h").is_file()
+}
+
+fn has_venv() -> bool {
+    // A finished virtual environment needs no module to make one.
+    super::python::venv_is_current() || has_module("python3", &["-c", "import venv, ensurepip"])
+}
+
+fn has_postgres() -> bool {
+    // Debian keeps the server out of the search path, one directory per version.
+    let mut versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    has("postgres") || versions.any(|version| version.path().join("bin/postgres").is_file())
+}

@@ -1,0 +1,131 @@
+//! `cargo xtask test`: set-up, checks, builds and all tests, in the order in which a mistake shows soonest.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::setup::{self, Purpose};
+use crate::{interrupt, prebuilt, process, say, workspace};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Only the tests whose names contain this
+    filter: Option<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let start = Instant::now();
+    say::step("checking what this machine has");
+    setup::run(&setup::Arguments::for_purpose(Purpose::Test))?;
+    if arguments.filter.is_none() {
+        check_sources()?;
+    }
+    say::step("building the eBPF object from source, and baton");
+    let baton = workspace::build_baton()?;
+    check_object()?;
+
+    let filter: Vec<&str> = arguments.filter.iter().map(String::as_str).collect();
+    let mut closing = Vec::new();
+    say::step("testing the pure parts");
+    let mut pure = workspace::cargo(&["test", "--workspace", "--no-fail-fast"]);
+    pure.args(["--exclude", "baton-tests", "--exclude", "baton-ebpf"]).args(&filter);
+    let pure_passed = test(&mut pure, &mut closing)?;
+
+    say::step("testing end to end, with real programs");
+    let mut real = workspace::cargo(&["test", "--package", "baton-tests", "--release", "--no-fail-fast"]);
+    real.args(&filter).args(["--", "--test-threads=1"]);
+    real.env("BATON_BIN", &baton).env("BATON_PYTHON", workspace::venv().join("bin/python"));
+    let real_passed = test(&mut real, &mut closing)?;
+
+    say::step(&format!("finished after {} s", start.elapsed().as_secs()));
+    for line in &closing {
+        say::result(line);
+    }
+    if !(pure_passed && real_passed) {
+        bail!("tests failed; their output is above");
+    }
+    Ok(())
+}
+
+fn check_sources() -> Result<()> {
+    say::step("checking format and lints");
+    process::run(&mut workspace::cargo(&["fmt", "--all", "--check"]))?;
+    process::run(&mut workspace::cargo(&["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"]))
+}
+
+/// In CI a stale committed object is an error. A developer in the middle of a change only hears about it.
+fn check_object() -> Result<()> {
+    match prebuilt::check() {
+        Ok(finding) => say::note(&finding),
+        Err(error) if std::env::var_os("CI").is_some() => return Err(error),
+        Err(error) => {
+            interrupt::check()?;
+            say::warning(&format!("{error:#}"));
+        }
+    }
+    Ok(())
+}
+
+/// Runs a test command with its output passed through, keeps the runner's closing lines, and says whether all passed.
+fn test(command: &mut Command, closing: &mut Vec<String>) -> Result<bool> {
+    let mut child = process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    // Cargo names each test program on stderr, the program reports on stdout: both, in the order of their arrival.
+    let (sender, lines) = std::sync::mpsc::channel();
+    let also = sender.clone();
+    let readers = [
+        thread::spawn(move || pass_on(stdout, std::io::stdout(), &sender)),
+        thread::spawn(move || pass_on(stderr, std::io::stderr(), &also)),
+    ];
+    let status = process::wait(child)?;
+    closing.extend(lines);
+    for reader in readers {
+        // A reader that cannot write any more has nobody to tell.
+        let _ = reader.join();
+    }
+    Ok(status.success())
+}
+
+fn pass_on(from: Option<impl std::io::Read>, mut to: impl Write, closing: &std::sync::mpsc::Sender<String>) {
+    let Some(from) = from else { return };
+    let mut reader = BufReader::new(from);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+        let _ = to.write_all(&line);
+        let text = String::from_utf8_lossy(&line);
+        if let Some(kept) = closing_line(text.trim_end()) {
+            let _ = closing.send(kept.to_owned());
+        }
+        line.clear();
+    }
+}
+
+/// What the summary repeats: which program was run, what failed in it, and its result.
+fn closing_line(line: &str) -> Option<&str> {
+    let trimmed = line.trim_start();
+    let program = trimmed.starts_with("Running ") || trimmed.starts_with("Doc-tests ");
+    let verdict = line.starts_with("test result: ") || (line.starts_with("test ") && line.ends_with("... FAILED"));
+    (program || verdict).then_some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::closing_line;
+
+    #[test]
+    fn the_summary_repeats_programs_failures_and_results() {
+        for line in [
+            "     Running unittests src/lib.rs (target/debug/deps/common-1)",
+            "   Doc-tests baton_common",
+            "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            "test scan::finds_the_end ... FAILED",
+        ] {
+            assert_eq!(closing_line(line), Some(line));
+        }
+        assert_eq!(closing_line("test scan::finds_the_end ... ok"), None);
+        assert_eq!(closing_line("running 3 tests"), None);
+    }
+}
