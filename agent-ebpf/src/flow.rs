@@ -2,16 +2,14 @@
 
 use aya_ebpf::helpers::bpf_get_current_comm;
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
-use baton_common::flow::{Event, Reason, counter, kind};
+use baton_common::flow::{Event, Reason, counter};
 use baton_common::scan::Scan;
 use baton_common::socket::Socket;
 
 use crate::maps::{COUNTERS, EVENTS, SETTINGS};
 
-/// Leaves it to the reader to look again: waking it costs more than the event.
+/// The reader looks again by itself: waking it costs more than the event.
 const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
-/// For records that a reader must see soon.
-const WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP as u64;
 
 /// Adds one to a workload's counter `index` of [`counter`].
 #[inline(always)]
@@ -74,5 +72,5 @@ pub(crate) fn send(socket: &Socket, scan: &Scan, flow: &Flow) {
         event.reserved = [0; 3];
         event.path = scan.path;
     }
-    entry.submit(if flow.kind == kind::LEAVE { WAKEUP } else { NO_WAKEUP });
+    entry.submit(NO_WAKEUP);
 }

@@ -84,11 +84,31 @@ impl Tcp {
         Cgroup(read(self.0, offset!(sock_cgroup)))
     }
 
+    /// The sockmap's own state of the socket; null where it is no member.
+    #[inline(always)]
+    fn psock(self) -> *const c_void {
+        // The low bits of sk_user_data are flags (include/net/sock.h, SK_USER_DATA_PTRMASK).
+        (read::<u64>(self.0, offset!(sock_user_data)) & !7) as *const c_void
+    }
+
+    /// Whether the socket is a member, or somebody still works on it as one.
+    #[inline(always)]
+    pub(crate) fn is_member(self) -> bool {
+        !self.psock().is_null()
+    }
+
+    /// How many use the socket as a member: the map, and every thread that is
+    /// within a system call on it.
+    #[inline(always)]
+    pub(crate) fn member_users(self) -> u32 {
+        let psock = self.psock();
+        if psock.is_null() { 0 } else { read(psock, offset!(psock_refs)) }
+    }
+
     /// Whether received data waits in the sockmap's own queues.
     #[inline(always)]
     pub(crate) fn has_ingress(self) -> bool {
-        // The low bits of sk_user_data are flags (include/net/sock.h, SK_USER_DATA_PTRMASK).
-        let psock = (read::<u64>(self.0, offset!(sock_user_data)) & !7) as *const c_void;
+        let psock = self.psock();
         if psock.is_null() {
             return false;
         }
@@ -96,6 +116,16 @@ impl Tcp {
         let first: u64 = read(psock, offset!(psock_ingress_msg));
         let queued: u32 = read(psock, offset!(psock_ingress_skb_len));
         first != head || queued != 0
+    }
+
+    /// Whether the socket's file is in non-blocking mode.
+    #[inline(always)]
+    pub(crate) fn is_nonblocking(self) -> bool {
+        /// `O_NONBLOCK` (include/uapi/asm-generic/fcntl.h), the same on both CPU architectures.
+        const NONBLOCK: u32 = 0o4000;
+        let socket: u64 = read(self.0, offset!(sock_socket));
+        let file: u64 = if socket == 0 { 0 } else { read(socket as *const c_void, offset!(socket_file)) };
+        file != 0 && read::<u32>(file as *const c_void, offset!(file_flags)) & NONBLOCK != 0
     }
 }
 

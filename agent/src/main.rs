@@ -1,10 +1,28 @@
-//! baton.
+//! baton carries the headers of inbound requests to the outbound requests that
+//! they cause, through unmodified applications. See `docs/DESIGN.md`.
+
+mod app;
+mod cli;
+mod config;
+mod control;
 mod datapath;
 mod failure;
-fn main() -> anyhow::Result<()> {
-    let names = baton_common::names::Names::build(&["x-telepresence-id","traceparent"], &[0,0]).map_err(|e| anyhow::anyhow!("{e:?}"))?;
-    let t=std::time::Instant::now();
-    let _d = datapath::load::Datapath::load(datapath::load::Options{contexts:8192,max_age:std::time::Duration::from_secs(900),cure:true}, &names)?;
-    eprintln!("loaded {:?}", t.elapsed());
-    Ok(())
+mod observe;
+
+use std::process::ExitCode;
+
+use crate::failure::Failure;
+
+/// Exit status of failures that have none of their own (sysexits.h, `EX_SOFTWARE`).
+const OTHER: u8 = 74;
+
+fn main() -> ExitCode {
+    let ended = cli::read().map_err(Into::into).and_then(|cli| cli.map_or(Ok(0), app::run));
+    match ended {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            observe::say(&format!("{error:#}"));
+            ExitCode::from(error.downcast_ref::<Failure>().map_or(OTHER, Failure::status))
+        }
+    }
 }

@@ -8,8 +8,6 @@ pub mod kind {
     pub const INBOUND: u8 = 0;
     /// A request head written to a connected socket.
     pub const OUTBOUND: u8 = 1;
-    /// Not for users: this connection can leave the SOCKHASH.
-    pub const LEAVE: u8 = 2;
 }
 
 /// What happened to an outbound request.
@@ -128,6 +126,8 @@ pub mod counter {
     pub const LINES_DROPPED: usize = 6;
     /// Connected sockets that could not be enrolled.
     pub const NOT_ENROLLED: usize = 7;
+    /// Connected sockets that are not followed any more and shall leave the SOCKHASH.
+    pub const TO_LEAVE: usize = 8;
     /// Inbound requests that were not understood, by reason: this plus the reason.
     pub const INBOUND_LOST: usize = 32;
     /// Outbound losses, by reason: this plus the reason.

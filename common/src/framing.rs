@@ -43,11 +43,14 @@ pub fn after_response_head(scan: &mut Scan, to_head: bool) -> Follows {
         scan.lose(lost::UPGRADED);
         return Follows::Unknown;
     }
-    let interim = scan.status < 200;
-    if interim || to_head || scan.status == 204 || scan.status == 304 {
+    if scan.status < 200 {
+        // A line feed that is still to come is an empty line before the next head.
+        scan.phase = phase::START;
+        return Follows::Final;
+    }
+    if to_head || scan.status == 204 || scan.status == 304 {
         scan.body = 0;
-        let follows = length(scan);
-        return if interim && follows == Follows::Nothing { Follows::Final } else { follows };
+        return length(scan);
     }
     if scan.flags & CHUNKED != 0 {
         return chunks(scan);

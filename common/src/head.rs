@@ -63,30 +63,31 @@ fn method(window: &Window, start: u32, len: u32) -> Option<u32> {
 /// Whether a message of this stream may begin with the `len` bytes at `start`.
 #[inline(always)]
 pub(crate) fn may_begin(scan: &Scan, window: &Window, start: u32, len: u32) -> bool {
+    // Empty lines may come first (RFC 9112 §2.2); their line feed follows.
+    if len == 1 && window.byte(start) == b'\r' {
+        return true;
+    }
     if scan.flags & IN_REQUEST != 0 {
-        // Empty lines may come first (RFC 9112 §2.2); their line feed follows.
-        if len == 1 && window.byte(start) == b'\r' {
-            return true;
-        }
         return method(window, start, len).is_some();
     }
     let count = len.min(7);
     keep_first(window.at(start), count) == keep_first(STATUS, count)
 }
 
-/// Notes what the beginning of a first line says: method and path, or status.
+/// Notes what the first `len` bytes of a first line say: method and path, or status.
 #[inline(always)]
-pub(crate) fn begin_first_line(scan: &mut Scan, window: &Window, start: u32) {
+pub(crate) fn begin_first_line(scan: &mut Scan, window: &Window, start: u32, len: u32) {
     if scan.flags & IN_REQUEST == 0 {
         note_status(scan, window, start);
         return;
     }
-    let Some(len) = method(window, start, MAX_METHOD) else {
+    let Some(method_len) = method(window, start, MAX_METHOD) else {
         return;
     };
-    scan.method = keep_first(window.at(start), len.min(8));
-    let target = start.wrapping_add(len).wrapping_add(1);
-    scan.path_len = MAX_PATH as u32;
+    scan.method = keep_first(window.at(start), method_len.min(8));
+    let target = start.wrapping_add(method_len).wrapping_add(1);
+    // The last bytes may be of the version, with its space and a carriage return.
+    scan.path_len = len.saturating_sub(method_len + 11).min(MAX_PATH as u32);
     for word in 0..8u32 {
         scan.path[word as usize] = window.at(target.wrapping_add(word * 8));
     }
@@ -118,7 +119,7 @@ pub(crate) fn first_line(scan: &mut Scan, window: &Window, start: u32, end: u32)
     if method_len == 0 || method_len + 10 >= len {
         return false;
     }
-    begin_first_line(scan, window, start);
+    begin_first_line(scan, window, start, len);
     scan.path_len = (len - method_len - 10).min(MAX_PATH as u32);
     true
 }

@@ -18,6 +18,14 @@ pub struct Layout {
     pub sock_cgroup: u32,
     /// `sock.sk_user_data`
     pub sock_user_data: u32,
+    /// `sock.sk_socket`
+    pub sock_socket: u32,
+    /// `socket.file`
+    pub socket_file: u32,
+    /// `file.f_flags`
+    pub file_flags: u32,
+    /// `sk_psock.refcnt`
+    pub psock_refs: u32,
     /// `sk_psock.ingress_msg`
     pub psock_ingress_msg: u32,
     /// `sk_psock.ingress_skb.qlen`
@@ -44,6 +52,10 @@ impl Layout {
         sock_wmem_queued: 0,
         sock_cgroup: 0,
         sock_user_data: 0,
+        sock_socket: 0,
+        socket_file: 0,
+        file_flags: 0,
+        psock_refs: 0,
         psock_ingress_msg: 0,
         psock_ingress_skb_len: 0,
         cgroup_kn: 0,

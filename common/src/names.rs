@@ -113,7 +113,7 @@ impl Names {
                     return Err(Refused::TooManyPrefixes);
                 }
                 entry.mask = core::array::from_fn(|word| {
-                    keep_first(u64::MAX, (text.len().saturating_sub(word * 8)) as u32)
+                    keep_first(u64::MAX, text.len().saturating_sub(word * 8).min(8) as u32)
                 });
                 table.prefixes[table.prefix_count as usize] = index as u32;
                 table.prefix_count += 1;

@@ -1,7 +1,5 @@
 //! Settings that the kernel side reads, and the addresses that policy allows.
 
-
-
 /// Workloads at once.
 pub const MAX_WORKLOADS: usize = 256;
 
@@ -25,6 +23,10 @@ pub struct Settings {
     pub events: u32,
     /// Context slots that may be taken.
     pub slots: u32,
+    /// Whether received data passes through the sockmap's own queue.
+    pub cure: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
 }
 
 /// Key of the address policy: a workload, a direction, an address.

@@ -122,7 +122,8 @@ pub struct Scan {
     pub lost: u32,
     /// Bytes of body or chunk still to come.
     pub body: u64,
-    /// Bits of the configured names that occurred.
+    /// Bits of the configured names that occurred; where lines are copied, with
+    /// a value that is not empty.
     pub present: u64,
     /// Bits of names of which a line was dropped.
     pub dropped: u64,
@@ -207,6 +208,7 @@ impl Scan {
         self.tail = 0;
         self.carry_len = 0;
         self.path_len = 0;
+        self.status = 0;
     }
 
     /// Gives the stream up for `reason`, a constant of [`lost`].
@@ -329,8 +331,8 @@ fn line(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, end: u
             return header(scan, turn, window, names, start, end, true);
         }
         phase::VALUE => {
-            // A carriage return that was held back must end the line.
-            if scan.flags & head::CR_HELD != 0 && len != 0 {
+            // After a carriage return that was held back, only a line feed is legal.
+            if scan.flags & head::CR_HELD != 0 && turn.pos.wrapping_sub(start) != 1 {
                 scan.dropped |= scan.bit();
             }
             scan.flags &= !head::CR_HELD;
@@ -375,14 +377,17 @@ fn header(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, star
         }
         return stop::NO;
     }
-    scan.flags &= !(HEADER_CONTINUES | head::FRAMING_LINE);
+    scan.flags &= !(HEADER_CONTINUES | head::FRAMING_LINE | head::CR_HELD);
     let len = head::name(window, start, end, &mut turn.word);
-    if len == 0 {
-        return stop::NO;
-    }
-    if !head::is_token(&turn.word, len) {
+    // A name that is longer than any configured one is of no interest.
+    let longer = len == 0 && end.wrapping_sub(start) >= CARRY;
+    let named = if longer { CARRY } else { len };
+    if named == 0 || !head::is_token(&turn.word, named) {
         // "Content-Length : 5" is read differently by different servers.
         return scan.lose(lost::FRAMING);
+    }
+    if longer {
+        return stop::NO;
     }
     if head::is_framing(&turn.word, len) {
         scan.flags |= head::FRAMING_LINE;
@@ -396,13 +401,14 @@ fn header(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, star
     };
     scan.name = index;
     scan.name_len = len;
-    scan.present |= scan.bit();
     scan.flags |= HEADER_CONTINUES;
-    if turn.collect != 0 {
-        scan.tail = 0;
-        scan.flags &= !head::HAS_TEXT;
-        begin_copy(scan, turn, start, end, complete);
+    if turn.collect == 0 {
+        scan.present |= scan.bit();
+        return stop::NO;
     }
+    scan.tail = 0;
+    scan.flags &= !head::HAS_TEXT;
+    begin_copy(scan, turn, start, end, complete);
     stop::NO
 }
 
@@ -431,8 +437,8 @@ fn copy(scan: &mut Scan, turn: &mut Turn, window: &Window, lines: &mut Lines) ->
     let mut text = 0;
     for word in 0..8u32 {
         let at = word * 8;
-        let bytes = keep_first(window.at(start.wrapping_add(at)), count.saturating_sub(at));
-        let within = keep_first(u64::MAX, count.saturating_sub(at));
+        let within = keep_first(u64::MAX, count.saturating_sub(at).min(8));
+        let bytes = window.at(start.wrapping_add(at)) & within;
         let visible = range_mask(bytes, b'!', b'~');
         let legal = visible | equal_mask(bytes, b' ') | equal_mask(bytes, b'\t');
         illegal |= !legal & within & 0x8080_8080_8080_8080;
@@ -441,12 +447,13 @@ fn copy(scan: &mut Scan, turn: &mut Turn, window: &Window, lines: &mut Lines) ->
         text |= visible & within & !name;
         lines.text.put(to.wrapping_add(at), (lower(bytes) & name) | (bytes & !name));
     }
+    if text != 0 {
+        scan.flags |= head::HAS_TEXT;
+        scan.present |= scan.bit();
+    }
     if illegal != 0 {
         scan.dropped |= scan.bit();
         return end_copy(scan, turn);
-    }
-    if text != 0 {
-        scan.flags |= head::HAS_TEXT;
     }
     scan.tail = scan.tail.wrapping_add(count);
     turn.copy = start.wrapping_add(count);
@@ -482,6 +489,8 @@ fn suspend(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names) -> 
     let start = turn.line;
     let end = turn.end;
     let len = end.wrapping_sub(start);
+    // The search goes on in steps of 64 bytes and may have passed the end.
+    turn.pos = end;
     turn.line = end;
     if len == 0 {
         return stop::INPUT;
@@ -495,6 +504,9 @@ fn suspend(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names) -> 
             // must do so before this carriage return.
             scan.flags |= head::LF_PENDING;
             scan.head_len = scan.head_len.wrapping_add(2);
+            if scan.head_len > MAX_HEAD {
+                return scan.lose(lost::HEAD_TOO_LARGE);
+            }
             turn.blank = start;
             return stop::HEAD;
         }
@@ -503,7 +515,7 @@ fn suspend(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names) -> 
         }
         phase::START | phase::FIRST_REST => {
             if scan.phase == phase::START {
-                head::begin_first_line(scan, window, start);
+                head::begin_first_line(scan, window, start, len);
                 scan.phase = phase::FIRST_REST;
             }
             scan.head_len = scan.head_len.wrapping_add(len.saturating_sub(CARRY));

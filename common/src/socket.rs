@@ -18,8 +18,6 @@ pub mod flag {
     /// The connection was open before baton: the first bytes must tell whether
     /// a message begins there.
     pub const ADOPTED: u8 = 1;
-    /// A reader was told that this connection can leave the SOCKHASH.
-    pub const LEFT: u8 = 1 << 1;
     /// A first request has been sent.
     pub const USED: u8 = 1 << 2;
     /// Counted as unknown work of its process.

@@ -124,6 +124,7 @@ pub const fn first(mask: u64) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn keep_first(word: u64, count: u32) -> u64 {
+    debug_assert!(count <= 8);
     // Two shifts, because a shift by 64 has no defined result.
     let bits = (count & 15) * 4;
     word & ((1u64 << bits) << bits).wrapping_sub(1)

@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything around the program itself, from an empty machine to a measured one.
 
 mod bench;
+mod cgroup;
 mod demo;
 mod interrupt;
 mod prebuilt;

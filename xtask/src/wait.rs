@@ -13,10 +13,14 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// Repeats `attempt` until it returns something. `what` names the condition in the error.
 pub(crate) fn until<T>(what: &str, limit: Duration, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    until_regardless(what, limit, || interrupt::check().and_then(|()| attempt()).transpose())?
+}
+
+/// As [`until`], even when a signal asked this task to end: for cleaning up.
+pub(crate) fn until_regardless<T>(what: &str, limit: Duration, mut attempt: impl FnMut() -> Option<T>) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {
-        interrupt::check()?;
-        if let Some(value) = attempt()? {
+        if let Some(value) = attempt() {
             return Ok(value);
         }
         if Instant::now() >= deadline {

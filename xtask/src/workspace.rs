@@ -30,10 +30,9 @@ pub(crate) fn venv() -> PathBuf {
     root().join("target/venv")
 }
 
-/// The committed eBPF object for this machine's architecture.
-pub(crate) fn prebuilt_object() -> PathBuf {
-    let name = format!("agent-ebpf/prebuilt/baton-ebpf.{}.o", std::env::consts::ARCH);
-    root().join(name)
+/// Where the committed eBPF objects are.
+pub(crate) fn prebuilt() -> PathBuf {
+    root().join("agent-ebpf/prebuilt")
 }
 
 /// A cargo command that runs in the workspace, with the cargo that runs this task.

@@ -26,5 +26,6 @@ pub(super) fn report(socket: &Socket, verdict: Verdict, reason: Reason, context:
 /// The connection is not followed from here on: one loss, whatever comes.
 #[inline(always)]
 pub(super) fn lost(socket: &mut Socket, reason: Reason) {
+    flow::count(socket.workload, counter::TO_LEAVE as u32);
     report(socket, Verdict::Lost, reason, 0, 0);
 }

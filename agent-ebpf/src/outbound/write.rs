@@ -105,7 +105,6 @@ fn follow(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket, scratch: *mut Scrat
     let mut said = source::run(scratch, &raw mut socket.request, lines, names);
     let mut inserted = 0;
     if said == stop::HEAD {
-        socket.flags |= flag::USED;
         // SAFETY: as above.
         let blank = unsafe { (*scratch).turn.blank };
         let end = source::position(scratch);
@@ -124,6 +123,7 @@ fn follow(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket, scratch: *mut Scrat
             return Err(Reason::Pipelined);
         }
         inserted = insert::insert(&Insertion { ctx, tcp, socket, scratch, names, at, size });
+        socket.flags |= flag::USED;
         let scan = &mut socket.request;
         scan.seq = scan.seq.wrapping_add(inserted);
         match follows {

@@ -40,6 +40,18 @@ pub(crate) fn check(path: &Path) -> Result<u64, Failure> {
     if is_v2 { Ok(metadata.ino()) } else { Err(Failure::CgroupV1 { path: path.to_owned(), mount }) }
 }
 
+/// Processes in `cgroup` and below it.
+pub(crate) fn processes(cgroup: &Path) -> Vec<i32> {
+    let text = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    let mut found: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(processes(&entry.path()));
+        }
+    }
+    found
+}
+
 /// A cgroup that baton made and removes again.
 #[derive(Debug)]
 pub(crate) struct Own {
@@ -64,20 +76,15 @@ impl Own {
         &self.path
     }
 
-    /// Whether any process is left in it or below it.
-    pub(crate) fn is_populated(&self) -> bool {
-        fs::read_to_string(self.path.join("cgroup.events")).is_ok_and(|events| events.contains("populated 1"))
-    }
-
-    /// Removes it and what its processes made below it.
+    /// Moves what still runs in it to its parent, and removes it.
     pub(crate) fn remove(&self) {
+        if let Some(parent) = self.path.parent() {
+            for process in processes(&self.path) {
+                // It may have ended by now.
+                let _ = fs::write(parent.join("cgroup.procs"), process.to_string());
+            }
+        }
         remove_tree(&self.path);
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        self.remove();
     }
 }
 
@@ -87,6 +94,6 @@ fn remove_tree(path: &Path) {
             remove_tree(&entry.path());
         }
     }
-    // Where processes are left it cannot be removed; who keeps them keeps it.
+    // A process that was started meanwhile keeps it.
     let _ = fs::remove_dir(path);
 }

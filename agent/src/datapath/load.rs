@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, anyhow};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf, SkStorage, SockHash};
-use aya::programs::{BtfTracePoint, SkMsg, SkSkb, SockOps};
+use aya::programs::{BtfTracePoint, Iter, SkMsg, SkSkb, SockOps};
 use aya::{Btf, Ebpf, EbpfLoader};
 use baton_common::flow::counter;
 use baton_common::names::Names;
@@ -12,6 +12,7 @@ use baton_common::socket::Socket;
 
 use super::layout;
 use super::pod::Raw;
+use crate::control::plan::Plan;
 use crate::failure::Failure;
 
 /// The object that `build.rs` made.
@@ -34,8 +35,13 @@ pub(crate) struct Options {
     pub(crate) contexts: u32,
     /// Longest time that a context is current.
     pub(crate) max_age: std::time::Duration,
-    /// Whether received data passes through the sockmap's own queue.
-    pub(crate) cure: bool,
+}
+
+impl Options {
+    /// What `plan` asks for.
+    pub(crate) const fn of(plan: &Plan) -> Self {
+        Self { contexts: plan.contexts, max_age: plan.max_age }
+    }
 }
 
 /// The loaded kernel side.
@@ -43,6 +49,7 @@ pub(crate) struct Options {
 pub(crate) struct Datapath {
     ebpf: Ebpf,
     options: Options,
+    cure: bool,
 }
 
 impl Datapath {
@@ -58,8 +65,8 @@ impl Datapath {
             .map_max_entries("FREE_SLOTS", options.contexts)
             .load(OBJECT)
             .map_err(|error| Failure::KernelLacks(format!("it refuses baton's maps: {}", chain(&error))))?;
-        let mut datapath = Self { ebpf, options };
-        datapath.map_array::<Names>("NAMES")?.set(0, Raw(*names), 0).context("failed to set the header names")?;
+        let mut datapath = Self { ebpf, options, cure: false };
+        datapath.set_names(names)?;
         datapath.settings(false)?;
         datapath.load_programs()?;
         Ok(datapath)
@@ -73,20 +80,40 @@ impl Datapath {
         let sk_msg: &mut SkMsg = self.program("sk_msg_write")?;
         sk_msg.load().map_err(|error| refused("sk_msg_write", &error))?;
         sk_msg.attach(&members).context("failed to attach sk_msg_write to the SOCKHASH")?;
-        if self.options.cure {
-            let sk_skb: &mut SkSkb = self.program("sk_skb_pass")?;
-            sk_skb.load().map_err(|error| refused("sk_skb_pass", &error))?;
-            sk_skb.attach(&members).context("failed to attach sk_skb_pass to the SOCKHASH")?;
-        }
         for name in TRACEPOINTS {
             let program: &mut BtfTracePoint = self.program(name)?;
             program.load(name, &btf).map_err(|error| refused(name, &error))?;
             program.attach().with_context(|| format!("failed to attach to the tracepoint {name}"))?;
         }
+        let iter: &mut Iter = self.program("iter_tcp_leave")?;
+        iter.load("tcp", &btf).map_err(|error| refused("iter_tcp_leave", &error))?;
         Ok(())
     }
 
-    fn program<'a, P>(&'a mut self, name: &str) -> anyhow::Result<&'a mut P>
+    /// Lets what members receive pass through the sockmap's own queue from now on.
+    pub(crate) fn cure(&mut self) -> anyhow::Result<()> {
+        let members = self.members()?.fd().try_clone().context("failed to copy the map's descriptor")?;
+        let sk_skb: &mut SkSkb = self.program("sk_skb_pass")?;
+        sk_skb.load().map_err(|error| refused("sk_skb_pass", &error))?;
+        sk_skb.attach(&members).context("failed to attach sk_skb_pass to the SOCKHASH")?;
+        self.cure = true;
+        self.settings(false)
+    }
+
+    /// Whether [`Self::cure`] was used.
+    pub(crate) const fn is_cured(&self) -> bool {
+        self.cure
+    }
+
+    /// Sees nothing any more: no reads, no answers, no threads.
+    pub(crate) fn detach_tracepoints(&mut self) {
+        for name in TRACEPOINTS {
+            // One that is not there is detached.
+            let _ = self.program::<BtfTracePoint>(name).map(BtfTracePoint::unload);
+        }
+    }
+
+    pub(super) fn program<'a, P>(&'a mut self, name: &str) -> anyhow::Result<&'a mut P>
     where
         &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
     {
@@ -136,12 +163,19 @@ impl Datapath {
         Ok(self.map_array::<Workload>("WORKLOADS")?.set(index, Raw(workload), 0)?)
     }
 
+    /// Sets the header names to carry.
+    pub(crate) fn set_names(&mut self, names: &Names) -> anyhow::Result<()> {
+        self.map_array::<Names>("NAMES")?.set(0, Raw(*names), 0).context("failed to set the header names")
+    }
+
     /// Tells the kernel side whether flow events are read.
     pub(crate) fn settings(&mut self, events: bool) -> anyhow::Result<()> {
         let settings = Settings {
             max_age: u64::try_from(self.options.max_age.as_nanos()).unwrap_or(u64::MAX),
             events: u32::from(events),
             slots: self.options.contexts,
+            cure: u32::from(self.cure),
+            reserved: 0,
         };
         Ok(self.map_array::<Settings>("SETTINGS")?.set(0, Raw(settings), 0)?)
     }
@@ -154,11 +188,14 @@ impl Datapath {
 
     /// A workload's counters, summed over all processors; see [`counter`].
     pub(crate) fn counters(&mut self, workload: u32) -> anyhow::Result<Vec<u64>> {
+        (0..counter::COUNT).map(|index| self.counter(workload, index)).collect()
+    }
+
+    /// One of a workload's counters.
+    pub(crate) fn counter(&mut self, workload: u32, index: usize) -> anyhow::Result<u64> {
         let counters: PerCpuArray<&mut MapData, u64> = self.map("COUNTERS")?;
-        let first = workload * counter::COUNT as u32;
-        (first..first + counter::COUNT as u32)
-            .map(|index| Ok(counters.get(&index, 0)?.iter().sum()))
-            .collect()
+        let index = u32::try_from(workload as usize * counter::COUNT + index)?;
+        Ok(counters.get(&index, 0)?.iter().sum())
     }
 }
 

@@ -1,8 +1,9 @@
 //! Types that cross into maps.
-#![expect(unsafe_code, reason = "aya's Pod is an unsafe marker")]
+#![expect(unsafe_code, reason = "values of the kernel side as bytes")]
 
 use aya::Pod;
 use baton_common::attribution::{Claim, Context};
+use baton_common::flow::Event;
 use baton_common::layout::Layout;
 use baton_common::names::Names;
 use baton_common::policy::{AddressKey, Settings, Workload};
@@ -24,3 +25,12 @@ macro_rules! pod {
 }
 
 pod!(Claim, Context, Layout, Names, AddressKey, Settings, Workload, Socket);
+
+/// The flow event that `bytes` hold, if they have its size.
+pub(crate) fn event(bytes: &[u8]) -> Option<Event> {
+    if bytes.len() != size_of::<Event>() {
+        return None;
+    }
+    // SAFETY: the size is right, and `Event` is made of integers.
+    Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
+}

@@ -15,6 +15,9 @@ use super::pod::Raw;
 use crate::config::addresses::Addresses;
 use crate::control::cgroup;
 
+/// Index of the self-test's own sockets; the workloads have those below it.
+pub(super) const SELF_TEST: u32 = MAX_WORKLOADS as u32 - 1;
+
 /// What a workload is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Desired {
@@ -63,32 +66,49 @@ impl Workloads {
         self.attached.iter().find(|workload| workload.index == index).map_or("", |workload| &workload.desired.name)
     }
 
-    /// Attaches a workload. `insert` is false where baton only observes.
-    pub(crate) fn attach(&mut self, datapath: &mut Datapath, desired: Desired, insert: bool) -> anyhow::Result<u32> {
+    /// Attaches to a workload. It is not followed before it is switched on.
+    pub(crate) fn attach(&mut self, datapath: &mut Datapath, desired: Desired) -> anyhow::Result<()> {
         let id = cgroup::check(&desired.cgroup)?;
-        let index = (0..MAX_WORKLOADS as u32)
+        let index = (0..SELF_TEST)
             .find(|index| self.attached.iter().all(|workload| workload.index != *index))
-            .with_context(|| format!("more than {MAX_WORKLOADS} workloads"))?;
+            .with_context(|| format!("{SELF_TEST} workloads are attached, which is the most there can be"))?;
         {
             let mut addresses = addresses(datapath)?;
             for (bits, key) in desired.addresses.keys(index as u16) {
                 addresses.insert(&Key::new(bits, Raw(key)), 1, 0).context("failed to set the address policy")?;
             }
         }
-        datapath.set_workload(index, Workload { enabled: 1, insert: u32::from(insert) })?;
-        datapath.cgroups()?.insert(id, index, 0).context("failed to select the cgroup")?;
         let directory = File::open(&desired.cgroup)
             .with_context(|| format!("failed to open the cgroup {}", desired.cgroup.display()))?;
+        // A bpf_link always shares the directory with others, and takes no flag.
         let link = datapath
             .sock_ops()?
-            .attach(&directory, CgroupAttachMode::AllowMultiple)
+            .attach(&directory, CgroupAttachMode::Single)
             .with_context(|| format!("failed to attach sock_ops to {}", desired.cgroup.display()))?;
         self.attached.push(Attached { desired, index, id, link });
-        Ok(index)
+        Ok(())
     }
 
-    /// Switches the workload in `directory` off: nothing is read or inserted
-    /// from this moment on.
+    /// Switches all attached workloads on.
+    pub(crate) fn switch_on(&self, datapath: &mut Datapath) -> anyhow::Result<()> {
+        for workload in &self.attached {
+            datapath.set_workload(workload.index, Workload { enabled: 1, insert: 1 })?;
+            datapath.cgroups()?.insert(workload.id, workload.index, 0).context("failed to select the cgroup")?;
+        }
+        Ok(())
+    }
+
+    /// Switches all off: nothing is inserted or read from this moment on.
+    pub(crate) fn switch_off(&self, datapath: &mut Datapath) {
+        for workload in &self.attached {
+            // Writes to array and hash maps of this process cannot fail for
+            // keys that are there.
+            let _ = datapath.set_workload(workload.index, Workload::default());
+            let _ = datapath.cgroups().map(|mut cgroups| cgroups.remove(&workload.id));
+        }
+    }
+
+    /// Switches the workload in `directory` off and detaches from it.
     pub(crate) fn detach(&mut self, datapath: &mut Datapath, directory: &Path) -> anyhow::Result<()> {
         let Some(position) = self.attached.iter().position(|workload| workload.desired.cgroup == directory) else {
             return Ok(());
@@ -106,6 +126,6 @@ impl Workloads {
     }
 }
 
-fn addresses(datapath: &mut Datapath) -> anyhow::Result<LpmTrie<&mut MapData, Raw<AddressKey>, u32>> {
+pub(super) fn addresses(datapath: &mut Datapath) -> anyhow::Result<LpmTrie<&mut MapData, Raw<AddressKey>, u32>> {
     datapath.map("ADDRESSES")
 }

@@ -43,6 +43,18 @@ proptest! {
 #[test]
 fn literals_are_little_endian() {
     assert_eq!(literal("ab"), 0x6261);
-    assert_eq!(keep_first(literal("abcdefgh"), 3), literal("abc"));
-    assert_eq!(keep_first(literal("abcdefgh"), 8), literal("abcdefgh"));
+}
+
+#[test]
+fn keep_first_keeps_each_number_of_bytes() {
+    for count in 0..=8 {
+        assert_eq!(keep_first(literal("abcdefgh"), count), literal(&"abcdefgh"[..count as usize]), "{count}");
+    }
+}
+
+#[test]
+fn first_is_eight_where_nothing_is_marked() {
+    assert_eq!(first(0), 8);
+    assert_eq!(first(0x80), 0);
+    assert_eq!(first(1 << 63), 7);
 }

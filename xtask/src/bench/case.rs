@@ -1,13 +1,15 @@
 //! What is measured: the programs of each case, with and without baton.
 
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::cgroup::Cgroup;
 use crate::process::Service;
 use crate::scratch::Scratch;
 use crate::{wait, workspace};
@@ -15,14 +17,15 @@ use crate::{wait, workspace};
 /// How long a program may take until it listens.
 pub(super) const START: Duration = Duration::from_secs(30);
 
-const HEADERS: &str = "x-telepresence-id,traceparent";
+/// What baton carries in all cases.
+pub(super) const HEADERS: &str = "x-telepresence-id,traceparent";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Case {
     /// A relay that does nothing else, under `baton exec`
     Relay,
-    /// The same relay, unselected, while baton has another workload
+    /// The same relay, unselected, while `baton run` has another workload
     Unselected,
     /// Flask under gunicorn (gthread) that relays with requests, under `baton exec`
     Flask,
@@ -53,26 +56,25 @@ impl Case {
 
     /// Starts the programs of one run and waits until they listen.
     pub(super) fn start(self, bench: &Bench<'_>, on: bool) -> Result<Stage> {
-        let [port, idle_port] = wait::free_ports()?;
-        let baton = bench.baton.as_ref().filter(|_| on);
-        let mut stage = Stage { port, services: Vec::new(), baton: None };
-        if let Some(baton) = baton.filter(|_| !self.is_selected()) {
-            let idle = bench.relay(idle_port);
-            let service = bench.launch("idle", under(baton, &idle), idle_port)?;
-            stage.baton = Some(service.pid());
-            stage.services.push(service);
-        }
+        let [port] = wait::free_ports()?;
         let program = match self {
             Self::Relay | Self::Unselected => bench.relay(port),
             Self::Flask => bench.flask(port),
         };
-        match baton.filter(|_| self.is_selected()) {
-            Some(baton) => {
-                let service = bench.launch("program", under(baton, &program), port)?;
-                stage.baton = Some(service.pid());
-                stage.services.push(service);
+        let mut stage =
+            Stage { port, services: Vec::new(), baton: None, cgroup: Cgroup::new("bench-program")?, idle: None };
+        match bench.baton.as_deref().filter(|_| on) {
+            Some(baton) if self.is_selected() => {
+                stage.services.push(bench.launch(&stage.cgroup, "program", &under(baton, &program), port)?);
+                stage.baton = stage.services.first().map(Service::pid);
             }
-            None => stage.services.push(bench.launch("program", program, port)?),
+            Some(baton) => {
+                let idle = stage.idle.insert(Cgroup::new("bench-idle")?);
+                stage.services.push(bench.daemon(&stage.cgroup, baton, idle)?);
+                stage.baton = stage.services.first().map(Service::pid);
+                stage.services.push(bench.launch(&stage.cgroup, "program", &program, port)?);
+            }
+            None => stage.services.push(bench.launch(&stage.cgroup, "program", &program, port)?),
         }
         Ok(stage)
     }
@@ -85,16 +87,22 @@ pub(super) struct Bench<'a> {
     /// None when both sides are measured without baton.
     pub(super) baton: Option<PathBuf>,
     pub(super) backend_port: u16,
+    /// Where backend and load generator run.
+    pub(super) cgroup: Cgroup,
     pub(super) scratch: &'a Scratch,
 }
 
-/// The running programs of one run.
+/// The running programs of one run. The services end before their cgroups go.
 pub(super) struct Stage {
     pub(super) port: u16,
-    /// What is under test, and baton: their CPU time is counted.
+    /// What is under test, and baton.
     pub(super) services: Vec<Service>,
     /// Baton's process.
     pub(super) baton: Option<u32>,
+    /// Where they run: their CPU time is counted.
+    pub(super) cgroup: Cgroup,
+    /// The empty cgroup that baton has for a workload when the program is unselected.
+    idle: Option<Cgroup>,
 }
 
 impl Bench<'_> {
@@ -115,16 +123,33 @@ impl Bench<'_> {
         command
     }
 
-    fn launch(&self, name: &str, mut command: Command, port: u16) -> Result<Service> {
+    /// Starts a program in `cgroup` and waits until it listens.
+    pub(super) fn launch(&self, cgroup: &Cgroup, name: &str, command: &Command, port: u16) -> Result<Service> {
         let log = self.scratch.join(&format!("{name}.log"));
-        let mut service = Service::start(name, command.stdout(Stdio::null()), &log)?;
+        let mut service = Service::start(name, cgroup.wrap(command).stdout(Stdio::null()), &log)?;
         wait::until_listening(&mut service, port, START)?;
+        Ok(service)
+    }
+
+    /// Starts `baton run` in `cgroup` with one workload and waits until it is attached.
+    fn daemon(&self, cgroup: &Cgroup, baton: &Path, workload: &Cgroup) -> Result<Service> {
+        let mut command = Command::new(baton);
+        command.args(["run", "--headers", HEADERS, "--cgroup"]).arg(workload.path());
+        command.arg("--socket").arg(self.scratch.join("baton.sock"));
+        let said = self.scratch.join("baton.out");
+        let stdout = File::create(&said).with_context(|| format!("failed to create {}", said.display()))?;
+        let mut service =
+            Service::start("baton", cgroup.wrap(&command).stdout(stdout), &self.scratch.join("baton.log"))?;
+        wait::until("waiting for `baton run` to be ready", START, || {
+            service.check_alive()?;
+            Ok(fs::read_to_string(&said)?.lines().any(|line| line == "ready").then_some(()))
+        })?;
         Ok(service)
     }
 }
 
 /// The same command under `baton exec`.
-fn under(baton: &PathBuf, program: &Command) -> Command {
+fn under(baton: &Path, program: &Command) -> Command {
     let mut command = Command::new(baton);
     command.args(["exec", "--headers", HEADERS, "--"]);
     command.arg(program.get_program()).args(program.get_args());

@@ -9,6 +9,8 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use super::case::HEADERS;
+use crate::cgroup::Cgroup;
 use crate::process;
 
 /// Memory of a running baton.
@@ -59,18 +61,18 @@ fn field(text: &str, name: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Milliseconds from baton's start until the command runs, which it does when everything is attached.
+/// Milliseconds from the start of `baton exec` until its command runs, which it does when everything is attached.
 pub(super) fn start_times(baton: &Path, times: usize) -> Result<Vec<f64>> {
-    (0..times).map(|_| start_time(baton)).collect()
-}
-
-fn start_time(baton: &Path) -> Result<f64> {
-    let begun = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let cgroup = Cgroup::new("bench-start")?;
     let mut command = Command::new(baton);
-    command.args(["exec", "--headers", "x-telepresence-id,traceparent", "--", "date", "+%s%N"]);
-    let printed = process::read(&mut command)?;
-    let running: u128 = printed.trim().parse().context("`date +%s%N` printed no number")?;
-    Ok(running.saturating_sub(begun.as_nanos()) as f64 / 1e6)
+    command.args(["exec", "--headers", HEADERS, "--", "date", "+%s%N"]);
+    let one = || {
+        let begun = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        let printed = process::read(&mut cgroup.wrap(&command))?;
+        let running: u128 = printed.trim().parse().context("`date +%s%N` printed no number")?;
+        Ok(running.saturating_sub(begun.as_nanos()) as f64 / 1e6)
+    };
+    (0..times).map(|_| one()).collect()
 }
 
 #[cfg(test)]

@@ -3,34 +3,37 @@
 
 mod case;
 mod daemon;
+mod document;
 pub(crate) mod peer;
 mod report;
 mod spread;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process::Service;
+use crate::cgroup::Cgroup;
 use crate::scratch::Scratch;
 use crate::setup::{self, Purpose};
 use crate::{process, say, wait, workspace};
 use case::{Bench, Case};
+use daemon::Footprint;
 use peer::Measured;
 use report::{CaseReport, Pair, Report};
 
 const CONNECTIONS: &str = "8";
 const WARM_UP_SECONDS: &str = "1";
+const STARTS: usize = 10;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Pairs of one run without and one run with baton; even ones start with baton
-    #[arg(long, default_value_t = 5)]
+    /// Pairs of one run without and one run with baton; every other pair starts with baton
+    #[arg(long, default_value_t = 7)]
     pairs: usize,
     /// Length of each measured run
-    #[arg(long, default_value_t = 4.0)]
+    #[arg(long, default_value_t = 5.0)]
     seconds: f64,
     /// Only this case (repeatable); all without it
     #[arg(long = "case", value_enum)]
@@ -41,6 +44,9 @@ pub(crate) struct Arguments {
     /// Also write everything that was measured to this file
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Put the result into docs/BENCHMARKS.md, and everything that was measured into docs/benchmarks.json
+    #[arg(long, conflicts_with_all = ["cases", "null"])]
+    record: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -51,32 +57,28 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     say::step("building baton and the benchmark's programs");
     process::run(&mut workspace::cargo(&["build", "--release", "--package", "xtask"]))?;
     let baton = if arguments.null { None } else { Some(workspace::build_baton()?) };
+    warn_when_busy();
 
     let scratch = Scratch::new("bench")?;
-    let peer = workspace::release("xtask");
     let [backend_port] = wait::free_ports()?;
-    let mut command = Command::new(&peer);
-    command.args(["bench-peer", "backend", "--port", &backend_port.to_string()]).stdout(Stdio::null());
-    let mut backend = Service::start("backend", &mut command, &scratch.join("backend.log"))?;
-    wait::until_listening(&mut backend, backend_port, case::START)?;
-    let bench = Bench { peer, baton, backend_port, scratch: &scratch };
-
-    warn_when_busy();
-    let all = [Case::Relay, Case::Unselected, Case::Flask];
-    let cases = if arguments.cases.is_empty() { &all[..] } else { &arguments.cases };
-    let mut report = Report::new(arguments.pairs, arguments.seconds, arguments.null);
-    for case in cases {
-        report.cases.push(measure(&bench, *case, arguments, &mut report.daemon.footprint)?);
-    }
-    if let Some(baton) = &bench.baton {
-        report.daemon.start_ms = daemon::start_times(baton, arguments.pairs)?;
-    }
-    for line in report.lines() {
+    let bench = Bench {
+        peer: workspace::release("xtask"),
+        baton,
+        backend_port,
+        cgroup: Cgroup::new("bench-peers")?,
+        scratch: &scratch,
+    };
+    let report = measure_all(&bench, arguments)?;
+    for line in report.markdown() {
         say::result(&line);
     }
-    if let Some(file) = &arguments.json {
+    let record = arguments.record.then(document::json);
+    for file in arguments.json.iter().chain(&record) {
         fs::write(file, serde_json::to_string_pretty(&report)? + "\n")
             .with_context(|| format!("failed to write {}", file.display()))?;
+    }
+    if arguments.record {
+        document::record(&report)?;
     }
     report.refuse_wrong_contexts()
 }
@@ -91,11 +93,28 @@ fn warn_when_busy() {
     }
 }
 
+fn measure_all(bench: &Bench<'_>, arguments: &Arguments) -> Result<Report> {
+    let mut command = Command::new(&bench.peer);
+    command.args(["bench-peer", "backend", "--port", &bench.backend_port.to_string()]);
+    let _backend = bench.launch(&bench.cgroup, "backend", &command, bench.backend_port)?;
+
+    let all = [Case::Relay, Case::Unselected, Case::Flask];
+    let cases = if arguments.cases.is_empty() { &all[..] } else { &arguments.cases };
+    let mut report = Report::new(arguments.pairs, arguments.seconds, arguments.null);
+    for case in cases {
+        report.cases.push(measure(bench, *case, arguments, &mut report.daemon.footprint)?);
+    }
+    if let Some(baton) = &bench.baton {
+        report.daemon.start_ms = daemon::start_times(baton, STARTS)?;
+    }
+    Ok(report)
+}
+
 fn measure(
     bench: &Bench<'_>,
     case: Case,
     arguments: &Arguments,
-    footprint: &mut Option<daemon::Footprint>,
+    footprint: &mut Option<Footprint>,
 ) -> Result<CaseReport> {
     let mut pairs = Vec::new();
     for number in 0..arguments.pairs {
@@ -119,22 +138,19 @@ fn one_run(
     case: Case,
     on: bool,
     seconds: f64,
-    footprint: &mut Option<daemon::Footprint>,
+    footprint: &mut Option<Footprint>,
 ) -> Result<Measured> {
     let mut stage = case.start(bench, on)?;
     let mut command = Command::new(&bench.peer);
     command.args(["bench-peer", "load", "--target", &format!("127.0.0.1:{}", stage.port)]);
     command.args(["--connections", CONNECTIONS, "--warm-up-seconds", WARM_UP_SECONDS]);
-    command.args(["--seconds", &seconds.to_string()]);
-    for service in &stage.services {
-        command.args(["--observe", &service.pid().to_string()]);
-    }
-    let printed = process::read(&mut command)?;
+    command.args(["--seconds", &seconds.to_string(), "--observe"]).arg(stage.cgroup.path());
+    let printed = process::read(&mut bench.cgroup.wrap(&command))?;
     for service in &mut stage.services {
         service.check_alive()?;
     }
     if let Some(baton) = stage.baton {
-        let now = daemon::Footprint::of(baton)?;
+        let now = Footprint::of(baton)?;
         *footprint = Some(footprint.take().map_or(now, |before| before.max(now)));
     }
     serde_json::from_str(&printed).context("the load generator printed no measurement")

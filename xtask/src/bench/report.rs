@@ -11,8 +11,6 @@ use super::peer::Measured;
 use super::spread::Spread;
 use crate::{process, workspace};
 
-const MEBIBYTE: f64 = 1024.0 * 1024.0;
-
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     kernel: String,
@@ -63,7 +61,7 @@ const QUANTITIES: [Quantity; 5] = [
     ("p50, µs", |run| run.p50_us),
     ("p99, µs", |run| run.p99_us),
     ("CPU of program and baton, µs/request", |run| run.cpu_us_per_request),
-    ("CPU of the machine, µs/request", |run| run.machine_us_per_request),
+    ("CPU of everything, µs/request", |run| run.machine_us_per_request),
 ];
 
 impl Report {
@@ -76,7 +74,7 @@ impl Report {
             kernel: words("uname", &["-sr"]),
             cpu: cpu_model(),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
-            commit: words("git", &["rev-parse", "--short", "HEAD"]),
+            commit: words("git", &["describe", "--always", "--dirty"]),
             pairs,
             seconds,
             null,
@@ -85,19 +83,22 @@ impl Report {
         }
     }
 
-    pub(super) fn lines(&self) -> Vec<String> {
-        let mut lines = vec![String::new()];
-        lines.push(format!("{}, {} CPUs ({}), commit {}", self.kernel, self.cpus, self.cpu, self.commit));
-        lines.push(format!(
-            "{} pairs of {} s, 8 keep-alive connections; medians, and ratios as median (min–max) over the pairs{}",
-            self.pairs,
-            self.seconds,
-            if self.null { "; both sides WITHOUT baton" } else { "" },
-        ));
+    /// The result as Markdown, which reads well in a terminal, too.
+    pub(super) fn markdown(&self) -> Vec<String> {
+        let mut lines = vec![
+            String::new(),
+            format!("{}, {} CPUs ({}), commit {}.", self.kernel, self.cpus, self.cpu, self.commit),
+            format!(
+                "{} pairs of {} s, 8 keep-alive connections. Medians; ratios with the range over the pairs.{}",
+                self.pairs,
+                self.seconds,
+                if self.null { " Both sides WITHOUT baton." } else { "" },
+            ),
+        ];
         for case in &self.cases {
-            lines.extend(case.lines(self.null));
+            lines.extend(case.markdown(self.null));
         }
-        lines.extend(self.daemon.lines());
+        lines.extend(self.daemon.markdown());
         lines
     }
 
@@ -125,57 +126,61 @@ impl CaseReport {
         Self { case, rows: rows.collect(), pairs }
     }
 
-    fn lines(&self, null: bool) -> Vec<String> {
-        let mut lines = vec![String::new(), self.case.title().to_owned()];
-        lines.push(format!("  {:<38} {:>10} {:>10}   on/off", "", "off", "on"));
-        for row in &self.rows {
-            let mut line = format!(
-                "  {:<38} {:>10.1} {:>10.1}   {:.3}",
-                row.quantity, row.off.median, row.on.median, row.on_by_off
-            );
-            if row.quantity == THROUGHPUT && !null {
-                let target = self.case.target();
-                let met = if row.on_by_off.median >= target { "reached" } else { "NOT reached" };
-                line += &format!("   target ≥ {target}: {met}");
-            }
-            lines.push(line);
+    fn markdown(&self, null: bool) -> Vec<String> {
+        let mut lines = vec![String::new(), format!("### {}", self.case.title()), String::new()];
+        lines.push(format!("| {:<36} | {:>9} | {:>9} | {:>21} |", "", "off", "on", "on/off"));
+        lines.push(format!("|{:-<38}|{:->10}:|{:->10}:|{:->22}:|", "", "", "", ""));
+        lines.extend(self.rows.iter().map(Row::markdown));
+        if let Some(throughput) = self.rows.iter().find(|row| row.quantity == THROUGHPUT)
+            && !null
+        {
+            let target = self.case.target();
+            let met = if throughput.on_by_off.median >= target { "reached" } else { "NOT reached" };
+            lines.extend([String::new(), format!("Target: at least {target} of the requests/s without baton: {met}.")]);
+            lines.push(self.carried());
         }
-        lines.extend(self.carried(null));
         lines
     }
 
-    /// Figures for an idle baton would mean nothing: says how many requests carried their header.
-    fn carried(&self, null: bool) -> Option<String> {
-        if null {
-            return None;
-        }
+    /// Figures for a baton that does nothing would mean nothing: says how many requests carried their header.
+    fn carried(&self) -> String {
         let sum = |of: fn(&Measured) -> u64| self.pairs.iter().map(|pair| of(&pair.on)).sum::<u64>();
         let (carried, requests) = (sum(|run| run.carried), sum(|run| run.requests));
         let wanted = if self.case.is_selected() { requests } else { 0 };
-        let mark = if carried == wanted { "" } else { "   UNEXPECTED" };
-        Some(format!("  with baton, {carried} of {requests} requests carried their header (expected: {wanted}){mark}"))
+        let mark = if carried == wanted { "" } else { " UNEXPECTED" };
+        format!("With baton on, {carried} of {requests} requests carried their header; {wanted} should.{mark}")
+    }
+}
+
+impl Row {
+    fn markdown(&self) -> String {
+        let ratio = format!("{:.3}", self.on_by_off);
+        format!("| {:<36} | {:>9.1} | {:>9.1} | {ratio:>21} |", self.quantity, self.off.median, self.on.median)
     }
 }
 
 impl Daemon {
-    fn lines(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        if let Some(footprint) = self.footprint {
-            lines.push(String::new());
-            lines.push("baton itself".to_owned());
-            let resident = footprint.resident_bytes as f64 / MEBIBYTE;
-            let maps = footprint.map_bytes as f64 / MEBIBYTE;
-            lines.push(format!("  resident memory                        {resident:>10.1} MiB   target < 40 MB"));
-            lines.push(format!(
-                "  kernel memory of its {:>3} maps          {maps:>10.1} MiB   target < 64 MB",
-                footprint.maps
-            ));
-        }
+    fn markdown(&self) -> Vec<String> {
+        let Some(footprint) = self.footprint else { return Vec::new() };
+        let mut rows = vec![
+            ("resident memory".to_owned(), megabytes(footprint.resident_bytes), "< 40 MB"),
+            (format!("kernel memory of its {} maps", footprint.maps), megabytes(footprint.map_bytes), "< 64 MB"),
+        ];
         if let Some(start) = Spread::of(self.start_ms.iter().copied()) {
-            lines.push(format!("  start until attached                     {start:.0} ms   target < 1000 ms"));
+            rows.push(("start until attached".to_owned(), format!("{start:.0} ms"), "< 1000 ms"));
         }
+        let mut lines = vec![String::new(), "### baton itself".to_owned(), String::new()];
+        lines.push(format!("| {:<36} | {:>21} | {:>9} |", "", "measured", "target"));
+        lines.push(format!("|{:-<38}|{:->22}:|{:->10}:|", "", "", ""));
+        lines.extend(
+            rows.iter().map(|(what, measured, target)| format!("| {what:<36} | {measured:>21} | {target:>9} |")),
+        );
         lines
     }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
 fn cpu_model() -> String {

@@ -1,26 +1,27 @@
-//! The committed eBPF object: what a machine without bpf-linker embeds.
+//! The committed eBPF objects: what a machine without bpf-linker embeds.
 //!
 //! `agent/build.rs` remaps all paths, so that the same sources and the same tools give the same bytes on every machine.
 
+mod build;
 mod record;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use serde::Deserialize;
 
-use crate::scratch::Scratch;
 use crate::setup::{self, Purpose};
-use crate::{process, say, workspace};
+use crate::{say, workspace};
+use build::Builder;
 use record::Record;
 
+/// The processors that baton runs on, as Rust calls them.
+const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 const REMEDY: &str = "run `cargo xtask prebuilt` and commit agent-ebpf/prebuilt/";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Only compare the committed object with a fresh build
+    /// Only compare the committed objects with fresh builds
     #[arg(long)]
     check: bool,
 }
@@ -36,104 +37,56 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     refresh()
 }
 
-/// Builds the object and commits it to the working tree.
-fn refresh() -> Result<()> {
-    let (committed, record_file) = (workspace::prebuilt_object(), record_file());
-    let fresh = build()?;
-    if let Some(directory) = committed.parent() {
-        fs::create_dir_all(directory).with_context(|| format!("failed to create {}", directory.display()))?;
-    }
-    let before = fs::read(&committed).ok();
-    fs::write(&committed, &fresh).with_context(|| format!("failed to write {}", committed.display()))?;
-    Record::of_this_machine()?.write(&record_file)?;
-    let state = if before.as_ref() == Some(&fresh) { "was fresh already" } else { "refreshed; commit it" };
-    say::result(&format!("{}: {} bytes, {state}", committed.display(), fresh.len()));
-    Ok(())
+/// Whether a machine like this one can do without building the object.
+pub(crate) fn is_here() -> bool {
+    committed(std::env::consts::ARCH).is_file()
 }
 
-/// Fails when the committed object is stale; otherwise says how that was found.
-pub(crate) fn check() -> Result<String> {
-    let committed = workspace::prebuilt_object();
-    let bytes =
-        fs::read(&committed).with_context(|| format!("no committed eBPF object {}: {REMEDY}", committed.display()))?;
-    if bytes == build()? {
-        return Ok("the committed eBPF object equals a fresh build".to_owned());
-    }
-    let now = Record::of_this_machine()?;
-    let then = Record::read(&record_file())
-        .with_context(|| format!("the committed eBPF object differs from a fresh build: {REMEDY}"))?;
-    if then.tools == now.tools || then.sources != now.sources {
-        bail!("the committed eBPF object is stale: it differs from a fresh build. To refresh it: {REMEDY}");
-    }
-    Ok(format!(
-        "the committed eBPF object was made from these very sources, by {}; this machine has {}, so bytes cannot be compared",
-        then.tools, now.tools
-    ))
+fn committed(architecture: &str) -> PathBuf {
+    workspace::prebuilt().join(format!("baton-ebpf.{architecture}.o"))
 }
 
 fn record_file() -> PathBuf {
-    workspace::prebuilt_object().with_extension("json")
+    workspace::prebuilt().join("baton-ebpf.json")
 }
 
-/// A line of cargo's `--message-format=json`, as far as it matters here.
-#[derive(Debug, Deserialize)]
-struct Message {
-    reason: String,
-    #[serde(default)]
-    package_id: String,
-    #[serde(default)]
-    out_dir: PathBuf,
-    #[serde(default)]
-    env: Vec<(String, String)>,
-}
-
-/// The object as `agent/build.rs` makes it, without DWARF, which only debuggers read and which is most of its size.
-fn build() -> Result<Vec<u8>> {
-    let built = built_object()?;
-    let scratch = Scratch::new("prebuilt")?;
-    let stripped = scratch.join("baton-ebpf.o");
-    let mut strip = Command::new(setup::llvm_tool("llvm-strip")?);
-    process::read(strip.arg("--strip-debug").arg("-o").arg(&stripped).arg(&built))?;
-    let bytes = fs::read(&stripped).with_context(|| format!("failed to read {}", stripped.display()))?;
-    refuse_machine_paths(&bytes)?;
-    Ok(bytes)
-}
-
-fn built_object() -> Result<PathBuf> {
-    let arguments = ["build", "--release", "--package", "baton", "--message-format=json-render-diagnostics"];
-    let mut command = workspace::cargo(&arguments);
-    let child = process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
-    let output = child.wait_with_output()?;
-    if !output.status.success() {
-        bail!("failed to build baton; cargo's messages are above");
+/// Builds the objects and puts them into the working tree.
+fn refresh() -> Result<()> {
+    let builder = Builder::new()?;
+    let directory = workspace::prebuilt();
+    fs::create_dir_all(&directory).with_context(|| format!("failed to create {}", directory.display()))?;
+    for architecture in ARCHITECTURES {
+        let (file, fresh) = (committed(architecture), builder.object(architecture)?);
+        let state = if fs::read(&file).is_ok_and(|before| before == fresh) { "was fresh already" } else { "is new" };
+        fs::write(&file, &fresh).with_context(|| format!("failed to write {}", file.display()))?;
+        say::result(&format!("{}: {} bytes, {state}", file.display(), fresh.len()));
     }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let script = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
-        .find(|message| message.reason == "build-script-executed" && is_agent(&message.package_id))
-        .context("cargo reports no build script of the package baton")?;
-    let origin = script.env.iter().find(|(name, _)| name == "BATON_EBPF_ORIGIN");
-    if origin.is_some_and(|(_, origin)| origin != "source") {
-        bail!("agent/build.rs embedded the committed object instead of building: is bpf-linker on the search path?");
-    }
-    Ok(script.out_dir.join("baton-ebpf"))
+    Record::of_this_machine()?.write(&record_file())
 }
 
-/// Package ids look like `path+file:///…/agent#baton@0.1.0`.
-fn is_agent(package_id: &str) -> bool {
-    package_id.rsplit_once('#').is_some_and(|(_, name)| name.starts_with("baton@"))
-}
-
-/// A path of this machine in the object would make it differ elsewhere.
-fn refuse_machine_paths(object: &[u8]) -> Result<()> {
-    let homes = [Some(workspace::root().to_owned()), workspace::cargo_home()];
-    for path in homes.iter().flatten().filter_map(|path| Path::to_str(path)) {
-        if object.windows(path.len()).any(|window| window == path.as_bytes()) {
-            bail!(
-                "the eBPF object holds the path {path}: agent/build.rs must remap it, or the object differs on each machine"
-            );
+/// Fails when a committed object is stale; otherwise says how that was found.
+pub(crate) fn check() -> Result<String> {
+    let builder = Builder::new()?;
+    let mut stale = Vec::new();
+    for architecture in ARCHITECTURES {
+        let file = committed(architecture);
+        let bytes =
+            fs::read(&file).with_context(|| format!("no committed eBPF object {}: {REMEDY}", file.display()))?;
+        if bytes != builder.object(architecture)? {
+            stale.push(architecture);
         }
     }
-    Ok(())
+    if stale.is_empty() {
+        return Ok("the committed eBPF objects equal fresh builds".to_owned());
+    }
+    let then = Record::read(&record_file()).with_context(|| format!("without it nothing can be compared: {REMEDY}"))?;
+    let now = Record::of_this_machine()?;
+    if then.tools == now.tools || then.sources != now.sources {
+        bail!("the committed eBPF objects are stale ({}): they differ from fresh builds. {REMEDY}", stale.join(", "));
+    }
+    Ok(format!(
+        "the committed eBPF objects were made from these very sources, with {}; this machine has {}, so bytes cannot \
+         be compared",
+        then.tools, now.tools
+    ))
 }

@@ -1,4 +1,4 @@
-//! What the committed object was made from and with, kept beside it.
+//! What the committed objects were made from and with, kept beside them.
 
 use std::fmt;
 use std::fs;
@@ -59,7 +59,8 @@ impl Record {
 /// The checksum of everything that is compiled into the object.
 fn sources() -> Result<String> {
     let root = workspace::root();
-    let mut files = vec![root.join("agent-ebpf/Cargo.toml"), root.join("common/Cargo.toml")];
+    let mut files: Vec<PathBuf> =
+        ["agent/build.rs", "agent-ebpf/Cargo.toml", "common/Cargo.toml"].iter().map(|file| root.join(file)).collect();
     collect(&root.join("agent-ebpf/src"), &mut files)?;
     collect(&root.join("common/src"), &mut files)?;
     files.sort();

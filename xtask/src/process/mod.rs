@@ -42,6 +42,20 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{}` printed no text", shown(command)))
 }
 
+/// Runs a command that must succeed and returns its output as text; what it says on stderr goes where ours goes.
+pub(crate) fn read_aloud(command: &mut Command) -> Result<String> {
+    let mut child = spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
+    let stdout = child.stdout.take();
+    let (status, stdout) = thread::scope(|scope| {
+        let stdout = scope.spawn(move || drain(stdout));
+        Ok::<_, anyhow::Error>((wait(child)?, stdout.join().unwrap_or_default()))
+    })?;
+    if !status.success() {
+        bail!("`{}` ended with {}", shown(command), described(status));
+    }
+    String::from_utf8(stdout).with_context(|| format!("`{}` printed no text", shown(command)))
+}
+
 /// Whether a command succeeds, with its output thrown away. A missing program does not.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -49,7 +63,7 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
 }
 
 /// Runs a command to its end and collects what it prints.
-pub(crate) fn output(command: &mut Command) -> Result<Output> {
+fn output(command: &mut Command) -> Result<Output> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = spawn(command)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -62,14 +76,14 @@ pub(crate) fn output(command: &mut Command) -> Result<Output> {
 }
 
 /// The command as one would type it.
-pub(crate) fn shown(command: &Command) -> String {
+fn shown(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy()];
     words.extend(command.get_args().map(|argument| argument.to_string_lossy()));
     words.join(" ")
 }
 
 /// An exit status in words.
-pub(crate) fn described(status: ExitStatus) -> String {
+fn described(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),

@@ -1,17 +1,15 @@
-//! The kernel's process table: who started whom, and how much CPU time they used.
+//! The kernel's process table: who started whom, and how busy the machine is.
 
 use std::fs;
 
 /// Clock ticks per second in `/proc` (USER_HZ, 100 on every architecture that Rust and Linux share).
-pub(crate) const TICKS_PER_SECOND: u64 = 100;
+const TICKS_PER_SECOND: u64 = 100;
 
 /// One line of the process table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
-    pub(crate) parent: u32,
-    /// Ticks of CPU time of this process and of its children that have ended.
-    pub(crate) ticks: u64,
+    parent: u32,
     /// When it started, in ticks since boot: tells apart two processes with one pid.
     started: u64,
 }
@@ -37,23 +35,14 @@ pub(crate) fn descendants(root: u32) -> Vec<Process> {
     family
 }
 
-/// Ticks of CPU time that `root` and all processes below it have used.
-pub(crate) fn family_ticks(root: u32) -> u64 {
-    let own = read(root).map_or(0, |process| process.ticks);
-    own + descendants(root).iter().map(|process| process.ticks).sum::<u64>()
-}
-
-/// Ticks in which the machine's CPUs were busy, since boot.
-pub(crate) fn machine_ticks() -> u64 {
+/// Microseconds in which the machine's CPUs were busy, since boot.
+pub(crate) fn machine_microseconds() -> u64 {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
     // user nice system idle iowait irq softirq steal: all but idle, iowait and steal.
-    fields
-        .take(7)
-        .enumerate()
-        .filter(|(index, _)| !matches!(index, 3 | 4))
-        .filter_map(|(_, ticks)| ticks.parse::<u64>().ok())
-        .sum()
+    let busy = fields.take(7).enumerate().filter(|(index, _)| !matches!(index, 3 | 4));
+    let ticks: u64 = busy.filter_map(|(_, ticks)| ticks.parse::<u64>().ok()).sum();
+    ticks * (1_000_000 / TICKS_PER_SECOND)
 }
 
 fn all() -> Vec<Process> {
@@ -71,9 +60,7 @@ fn parse(stat: &str) -> Option<Process> {
     let pid = before.split_once(' ')?.0.parse().ok()?;
     let fields: Vec<&str> = after.split_whitespace().collect();
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-    // Fields 14 to 17: utime, stime, cutime, cstime.
-    let ticks = (14..=17).filter_map(number).sum();
-    Some(Process { pid, parent: number(4)?.try_into().ok()?, ticks, started: number(22)? })
+    Some(Process { pid, parent: number(4)?.try_into().ok()?, started: number(22)? })
 }
 
 #[cfg(test)]
@@ -83,7 +70,7 @@ mod tests {
     #[test]
     fn a_name_may_hold_parentheses_and_blanks() {
         let line = "7 (a) b (c) S 3 7 7 0 -1 64 1 2 3 4 10 20 30 40 20 0 1 0 999 5 6";
-        let expected = Process { pid: 7, parent: 3, ticks: 100, started: 999 };
+        let expected = Process { pid: 7, parent: 3, started: 999 };
         assert_eq!(parse(line), Some(expected));
     }
 

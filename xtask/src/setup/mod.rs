@@ -11,7 +11,7 @@ use clap::ValueEnum;
 
 pub(crate) use rust::llvm_tool;
 
-use crate::{interrupt, say, workspace};
+use crate::{interrupt, prebuilt, say};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -42,7 +42,7 @@ pub(crate) enum Purpose {
 impl Purpose {
     /// The demo is content with the committed object, so that it starts soon on a fresh machine.
     fn builds_object(self) -> bool {
-        self != Self::Demo || !workspace::prebuilt_object().is_file()
+        self != Self::Demo || !prebuilt::is_here()
     }
 
     fn uses_venv(self) -> bool {

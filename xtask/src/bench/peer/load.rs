@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -9,8 +10,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use serde::{Deserialize, Serialize};
 
 use super::{ID, message};
-use crate::process::table::{self, TICKS_PER_SECOND};
-use crate::say;
+use crate::process::table;
+use crate::{cgroup, say};
 
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -18,7 +19,8 @@ pub(super) struct Plan {
     pub(super) connections: usize,
     pub(super) warm_up: Duration,
     pub(super) measured: Duration,
-    pub(super) observe: Vec<u32>,
+    /// The cgroup whose CPU time counts.
+    pub(super) observe: PathBuf,
 }
 
 /// What one run measured.
@@ -28,7 +30,7 @@ pub(in crate::bench) struct Measured {
     pub(in crate::bench) requests_per_second: f64,
     pub(in crate::bench) p50_us: f64,
     pub(in crate::bench) p99_us: f64,
-    /// CPU time of the observed processes and their children.
+    /// CPU time of the observed cgroup: of the program and, where it runs, baton.
     pub(in crate::bench) cpu_us_per_request: f64,
     /// CPU time of everything on the machine.
     pub(in crate::bench) machine_us_per_request: f64,
@@ -43,16 +45,18 @@ pub(super) fn run(plan: &Plan) -> Result<()> {
     load.send_until(Instant::now() + plan.warm_up)?;
     load.reset();
 
-    let (begun, cpu, machine) = (Instant::now(), observed(plan), table::machine_ticks());
+    let (begun, cpu) = (Instant::now(), cgroup::cpu_microseconds(&plan.observe)?);
+    let machine = table::machine_microseconds();
     load.send_until(begun + plan.measured)?;
     let elapsed = begun.elapsed();
-    let (cpu, machine) = (observed(plan) - cpu, table::machine_ticks() - machine);
+    let cpu = cgroup::cpu_microseconds(&plan.observe)? - cpu;
+    let machine = table::machine_microseconds() - machine;
 
     let mut latencies = load.latencies;
     ensure!(!latencies.is_empty(), "no request was answered within {:?}", plan.measured);
     latencies.sort_unstable();
     let requests = latencies.len() as u64;
-    let per_request = |ticks: u64| ticks as f64 / TICKS_PER_SECOND as f64 * 1e6 / requests as f64;
+    let per_request = |microseconds: u64| microseconds as f64 / requests as f64;
     let quantile = |part: f64| {
         let index = (latencies.len() as f64 * part) as usize;
         latencies[index.min(latencies.len() - 1)].as_nanos() as f64 / 1e3
@@ -69,10 +73,6 @@ pub(super) fn run(plan: &Plan) -> Result<()> {
     };
     say::result(&serde_json::to_string(&measured)?);
     Ok(())
-}
-
-fn observed(plan: &Plan) -> u64 {
-    plan.observe.iter().map(|pid| table::family_ticks(*pid)).sum()
 }
 
 struct Load {

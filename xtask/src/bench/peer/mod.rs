@@ -7,6 +7,7 @@ mod message;
 mod relay;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -41,9 +42,9 @@ pub(crate) enum Peer {
         warm_up_seconds: f64,
         #[arg(long)]
         seconds: f64,
-        /// Processes whose CPU time (with their children's) counts
+        /// The cgroup directory whose CPU time counts
         #[arg(long)]
-        observe: Vec<u32>,
+        observe: PathBuf,
     },
 }
 

@@ -1,0 +1,29 @@
+//! Puts the parts together: the only place that knows all of them.
+
+use anyhow::Context as _;
+
+use crate::cli::{Cli, Command};
+use crate::{control, observe};
+
+/// Runs what the command line asks for; returns the exit status.
+///
+/// # Errors
+/// What ended it, often a [`Failure`](crate::failure::Failure) with a status of
+/// its own.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<u8> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("BATON_LOG").unwrap_or_else(|_| "warn".into()))
+        .init();
+    // One thread: the guard is a fork of this process.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the event loop")?;
+    match cli.command {
+        Command::Exec(exec) => runtime.block_on(control::exec::run(exec)),
+        Command::Run(run) => runtime.block_on(control::run::run(run)).map(|()| 0),
+        Command::Watch(watch) => observe::watch::run(&watch).map(|()| 0),
+        Command::Doctor(doctor) => observe::doctor::run(&doctor),
+    }
+}

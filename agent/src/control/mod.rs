@@ -1,0 +1,10 @@
+//! Decides what is selected: commands of `baton exec`, cgroups of `baton run`.
+
+pub(crate) mod cgroup;
+pub(crate) mod exec;
+pub(crate) mod guard;
+mod namespace;
+pub(crate) mod plan;
+pub(crate) mod run;
+mod signals;
+mod socket;

@@ -1,0 +1,39 @@
+//! Network namespaces of workloads.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use nix::sched::{CloneFlags, setns};
+
+use super::cgroup;
+
+/// Does `action` in each network namespace that processes below `cgroups` run
+/// in, and in this process's own. Those that may not be entered (it takes
+/// CAP_SYS_ADMIN) are left out.
+///
+/// This process must have one thread; it is back in its own namespace after.
+pub(crate) fn in_each(cgroups: &[&Path], mut action: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    action()?;
+    let Ok(own) = File::open("/proc/self/ns/net") else { return Ok(()) };
+    let mut others: HashMap<u64, File> = HashMap::new();
+    for process in cgroups.iter().flat_map(|cgroup| cgroup::processes(cgroup)) {
+        if let Ok(file) = File::open(format!("/proc/{process}/ns/net"))
+            && let Ok(metadata) = file.metadata()
+        {
+            others.insert(metadata.ino(), file);
+        }
+    }
+    if let Ok(metadata) = own.metadata() {
+        others.remove(&metadata.ino());
+    }
+    let mut result = Ok(());
+    for other in others.values() {
+        if setns(other, CloneFlags::CLONE_NEWNET).is_ok() {
+            result = result.and(action());
+            setns(&own, CloneFlags::CLONE_NEWNET)?;
+        }
+    }
+    result
+}

@@ -1,0 +1,74 @@
+//! What the command line and the configuration ask for, together.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::cli::Policy;
+use crate::config::addresses::Addresses;
+use crate::config::headers::Headers;
+use crate::config::{Config, WorkloadConfig};
+use crate::datapath::workload::Desired;
+use crate::failure::Failure;
+
+/// What is to be loaded and attached.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// The headers to carry.
+    pub(crate) headers: Headers,
+    /// Context slots.
+    pub(crate) contexts: u32,
+    /// Longest time that a context is current.
+    pub(crate) max_age: Duration,
+    egress: Vec<IpNet>,
+    ingress: Vec<IpNet>,
+    workloads: Vec<WorkloadConfig>,
+}
+
+impl Plan {
+    /// Reads the configuration, if one is named, and lets flags take the place
+    /// of its keys.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] or [`Failure::Configuration`].
+    pub(crate) fn make(policy: &Policy) -> Result<Self, Failure> {
+        let config = policy.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+        let named = !policy.headers.is_empty() || !policy.presets.is_empty();
+        let (names, presets) =
+            if named { (&policy.headers, &policy.presets) } else { (&config.headers, &config.presets) };
+        let headers = Headers::resolve(names, presets)?;
+        headers.table()?;
+        let either = |flags: &[IpNet], keys: Vec<IpNet>| if flags.is_empty() { keys } else { flags.to_vec() };
+        Ok(Self {
+            headers,
+            contexts: config.limits.contexts,
+            max_age: config.limits.max_age(),
+            egress: either(&policy.egress, config.egress),
+            ingress: either(&policy.ingress, config.ingress),
+            workloads: config.workloads,
+        })
+    }
+
+    /// Address policy of a workload that has none of its own.
+    pub(crate) fn addresses(&self) -> Addresses {
+        Addresses::new(&self.egress, &self.ingress)
+    }
+
+    /// The workloads of the configuration, and `cgroups`.
+    pub(crate) fn workloads(&self, cgroups: &[PathBuf]) -> Vec<Desired> {
+        let configured = self.workloads.iter().map(|workload| {
+            let egress = workload.egress.as_ref().unwrap_or(&self.egress);
+            let ingress = workload.ingress.as_ref().unwrap_or(&self.ingress);
+            Desired::new(&workload.cgroup, workload.name.as_deref(), Addresses::new(egress, ingress))
+        });
+        let named = cgroups.iter().map(|cgroup| Desired::new(cgroup, None, self.addresses()));
+        let mut all: Vec<Desired> = Vec::new();
+        for desired in named.chain(configured) {
+            if all.iter().all(|other| other.cgroup != desired.cgroup) {
+                all.push(desired);
+            }
+        }
+        all
+    }
+}

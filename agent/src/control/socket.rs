@@ -1,0 +1,114 @@
+//! The control socket: who connects gets flow events, one JSON object a line.
+
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::observe::event::FlowEvent;
+
+/// Most bytes that wait for one watcher; it misses events beyond that.
+const BACKLOG: usize = 1 << 20;
+
+/// Somebody who watches.
+#[derive(Debug)]
+struct Watcher {
+    stream: UnixStream,
+    /// Bytes not written yet.
+    backlog: Vec<u8>,
+    missed: u64,
+}
+
+/// Listens for watchers and serves them.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    listener: UnixListener,
+    path: PathBuf,
+    watchers: Vec<Watcher>,
+}
+
+impl Listener {
+    /// Listens at `path`, in place of a daemon that is gone.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty() && !directory.exists()) {
+            std::fs::create_dir_all(directory).with_context(|| format!("failed to make {}", directory.display()))?;
+            std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
+        }
+        match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => bail!("another baton daemon answers at {}: end it, or choose another --socket", path.display()),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path).with_context(|| format!("failed to remove the old {}", path.display()))?;
+            }
+            Err(_) => {}
+        }
+        let listener = UnixListener::bind(path).with_context(|| format!("failed to listen at {}", path.display()))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Self { listener, path: path.to_owned(), watchers: Vec::new() })
+    }
+
+    /// Waits for a watcher. Returns whether it is the first one.
+    pub(crate) async fn accept(&mut self) -> anyhow::Result<bool> {
+        let (stream, _) = self.listener.accept().await.context("failed to accept a watcher")?;
+        self.watchers.push(Watcher { stream, backlog: Vec::new(), missed: 0 });
+        Ok(self.watchers.len() == 1)
+    }
+
+    /// Whether anybody watches.
+    pub(crate) const fn is_watched(&self) -> bool {
+        !self.watchers.is_empty()
+    }
+
+    /// Sends `event` to all watchers.
+    pub(crate) fn send(&mut self, event: &FlowEvent) -> anyhow::Result<()> {
+        let mut line = serde_json::to_vec(event)?;
+        line.push(b'\n');
+        for watcher in &mut self.watchers {
+            watcher.add(&line);
+        }
+        Ok(())
+    }
+
+    /// Writes what the watchers can take, and forgets those that are gone.
+    pub(crate) fn flush(&mut self) {
+        self.watchers.retain_mut(Watcher::flush);
+    }
+
+    /// Ends listening.
+    pub(crate) fn close(self) {
+        // Somebody may have removed it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Watcher {
+    fn add(&mut self, line: &[u8]) {
+        if self.backlog.len() + line.len() > BACKLOG {
+            self.missed += 1;
+            return;
+        }
+        if self.missed > 0 {
+            self.backlog.extend_from_slice(format!("{{\"kind\":\"missed\",\"count\":{}}}\n", self.missed).as_bytes());
+            self.missed = 0;
+        }
+        self.backlog.extend_from_slice(line);
+    }
+
+    /// Returns whether it is still there.
+    fn flush(&mut self) -> bool {
+        let mut byte = [0];
+        match self.stream.try_read(&mut byte) {
+            Ok(0) => return false,
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return false,
+            _ => {}
+        }
+        while !self.backlog.is_empty() {
+            match self.stream.try_write(&self.backlog) {
+                Ok(written) => drop(self.backlog.drain(..written)),
+                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            }
+        }
+        true
+    }
+}

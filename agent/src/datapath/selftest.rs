@@ -1,0 +1,225 @@
+//! Before anything is attached to a workload: does a socket in the SOCKHASH
+//! behave like any other, and does what is inserted arrive?
+//!
+//! Some kernels (6.18.14 and later, 6.12.75 and later before the fix, 6.6.128
+//! and later) answer FIONREAD with 0 for members, which stalls nginx, Java and
+//! .NET. Passing received data through the sockmap's own queue cures it on 6.12
+//! and later.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aya::maps::Array;
+use baton_common::attribution::{Claim, Context, kind, state};
+use baton_common::flow::counter;
+use baton_common::head::IN_REQUEST;
+use baton_common::policy::{AddressKey, EGRESS, KEY_BITS, Workload, mapped};
+use baton_common::socket::{Socket, role};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+
+use super::load::Datapath;
+use super::pod::Raw;
+use super::workload::{SELF_TEST, addresses};
+use crate::failure::Failure;
+
+/// How long something may take that takes no time where all is well.
+const LIMIT: Duration = Duration::from_millis(1000);
+
+/// Slot and id of the self-test's own context.
+const SLOT: u32 = 0;
+const ID: u64 = 1;
+
+/// What the self-test found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// Members behave like other sockets.
+    Good,
+    /// They do where received data passes through the sockmap's own queue.
+    Cured,
+}
+
+/// Tests members, with the cure if they need it.
+///
+/// # Errors
+/// [`Failure::SelfTest`] says what does not behave.
+pub(crate) fn choose(datapath: &mut Datapath) -> anyhow::Result<Finding> {
+    // Inserted lines must arrive whatever the receiving side needs.
+    let members = inserts(datapath);
+    clear(datapath)?;
+    members?;
+    if receives(datapath).is_ok() {
+        return Ok(Finding::Good);
+    }
+    datapath.cure().map_err(|error| Failure::SelfTest(format!("FIONREAD of members is 0, and the cure for it is refused: {error:#}")))?;
+    receives(datapath)?;
+    Ok(Finding::Cured)
+}
+
+/// A connection over loopback, of which the first end is a member.
+struct Pair {
+    member: TcpStream,
+    peer: TcpStream,
+    cookie: u64,
+}
+
+impl Pair {
+    fn new(datapath: &mut Datapath) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).context("failed to listen on 127.0.0.1")?;
+        let member = TcpStream::connect(listener.local_addr()?).context("failed to connect to 127.0.0.1")?;
+        let (peer, _) = listener.accept()?;
+        for end in [&member, &peer] {
+            end.set_nodelay(true)?;
+            end.set_read_timeout(Some(LIMIT))?;
+        }
+        let cookie = cookie(&member)?;
+        datapath.members()?.insert(cookie, member.as_raw_fd(), 0).context("failed to put a socket into the SOCKHASH")?;
+        Ok(Self { member, peer, cookie })
+    }
+
+    fn leave(self, datapath: &mut Datapath) -> anyhow::Result<()> {
+        Ok(datapath.members()?.remove(&self.cookie)?)
+    }
+}
+
+/// Blocking reads, FIONREAD and epoll edges on a member.
+fn receives(datapath: &mut Datapath) -> anyhow::Result<()> {
+    let mut pair = Pair::new(datapath)?;
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    epoll.add(&pair.member, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0))?;
+    for text in [&b"first"[..], b"the second", &[b'x'; 9000]] {
+        pair.peer.write_all(text)?;
+        let mut events = [EpollEvent::empty()];
+        let limit = u16::try_from(LIMIT.as_millis()).unwrap_or(u16::MAX);
+        if epoll.wait(&mut events, limit)? != 1 {
+            return Err(Failure::SelfTest("epoll does not tell that a member has received data".to_owned()).into());
+        }
+        wait_for_all(&pair.member, text.len())?;
+        let mut received = vec![0; text.len()];
+        pair.member.read_exact(&mut received).map_err(|error| Failure::SelfTest(format!("reading from a member: {error}")))?;
+        if received != text {
+            return Err(Failure::SelfTest("a member received other bytes than were sent".to_owned()).into());
+        }
+    }
+    blocking(&mut pair)?;
+    pair.leave(datapath)
+}
+
+/// FIONREAD must come to show all that was sent.
+fn wait_for_all(member: &TcpStream, len: usize) -> anyhow::Result<()> {
+    let until = std::time::Instant::now() + LIMIT / 4;
+    loop {
+        let mut shown: libc::c_int = 0;
+        #[expect(unsafe_code, reason = "FIONREAD")]
+        // SAFETY: FIONREAD writes one int.
+        let failed = unsafe { libc::ioctl(member.as_raw_fd(), libc::FIONREAD, &raw mut shown) };
+        if failed == 0 && usize::try_from(shown) == Ok(len) {
+            return Ok(());
+        }
+        if std::time::Instant::now() > until {
+            return Err(Failure::SelfTest(format!("FIONREAD of a member is {shown} where {len} bytes wait")).into());
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// A blocking read that is there before the data.
+fn blocking(pair: &mut Pair) -> anyhow::Result<()> {
+    let mut byte = [0];
+    let read = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| (&pair.member).read(&mut byte));
+        let sent = (&pair.peer).write_all(b"x");
+        (sent, reader.join())
+    });
+    match read {
+        (Ok(()), Ok(Ok(1))) => Ok(()),
+        (_, Ok(Err(error))) => Err(Failure::SelfTest(format!("a blocking read from a member: {error}")).into()),
+        _ => Err(Failure::SelfTest("a blocking read from a member ended early".to_owned()).into()),
+    }
+}
+
+/// A request head on a member gets a line, and is otherwise the same.
+fn inserts(datapath: &mut Datapath) -> anyhow::Result<()> {
+    const HEAD: &[u8] = b"POST /self-test HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n";
+    const BODY: &[u8] = b"body";
+    const LINE: &[u8] = b"x-baton-self-test: 1\r\n";
+    let mut pair = Pair::new(datapath)?;
+    pretend(datapath, &pair, LINE)?;
+    pair.member.write_all(&[HEAD, BODY].concat())?;
+    let (before, blank) = HEAD.split_at(HEAD.len() - 2);
+    let expected = [before, LINE, blank, BODY].concat();
+    let mut arrived = vec![0; expected.len()];
+    let read = pair.peer.read_exact(&mut arrived);
+    let counters = datapath.counters(SELF_TEST)?;
+    pair.leave(datapath)?;
+    if read.is_err() || arrived != expected {
+        let lost = counters.iter().enumerate().skip(counter::OUTBOUND_LOST).find(|(_, count)| **count > 0);
+        let why = lost.map_or_else(String::new, |(index, _)| {
+            let reason = u8::try_from(index - counter::OUTBOUND_LOST).unwrap_or(0);
+            format!(" ({})", baton_common::flow::Reason::from_raw(reason).name())
+        });
+        return Err(Failure::SelfTest(format!("an inserted header line did not arrive as it should{why}")).into());
+    }
+    Ok(())
+}
+
+/// Gives the member the state that a workload's connection has in the middle
+/// of a request.
+fn pretend(datapath: &mut Datapath, pair: &Pair, line: &[u8]) -> anyhow::Result<()> {
+    datapath.set_workload(SELF_TEST, Workload { enabled: 1, insert: 1 })?;
+    let loopback = mapped([127, 0, 0, 1]);
+    let key = AddressKey { workload: SELF_TEST as u16, direction: EGRESS, address: loopback };
+    addresses(datapath)?.insert(&aya::maps::lpm_trie::Key::new(KEY_BITS + 128, Raw(key)), 1, 0)?;
+    let mut context = Context {
+        id: ID,
+        have: 1,
+        since: monotonic_now()?,
+        state: state::LIVE,
+        lines_len: u32::try_from(line.len())?,
+        line_count: 1,
+        ..Context::default()
+    };
+    for (index, bytes) in line.chunks(8).enumerate() {
+        let mut word = [0; 8];
+        word[..bytes.len()].copy_from_slice(bytes);
+        context.lines.text.put(u32::try_from(index * 8)?, u64::from_le_bytes(word));
+    }
+    context.lines.ends[0] = u16::try_from(line.len())?;
+    let mut contexts: Array<_, Raw<Context>> = datapath.map("CONTEXTS")?;
+    contexts.set(SLOT, Raw(context), 0)?;
+    let mut claim = Claim::own(ID, SLOT, std::process::id());
+    claim.kind = kind::PROGRAM;
+    let mut socket = Socket { cookie: pair.cookie, role: role::CONNECTED, workload: SELF_TEST, peer: loopback, connect: claim, ..Socket::default() };
+    socket.peer_port = pair.member.peer_addr()?.port();
+    socket.request.flags = IN_REQUEST;
+    socket.flags = baton_common::socket::flag::ADOPTED;
+    datapath.sockets()?.insert(&pair.member, &Raw(socket), 0).context("failed to set a socket's state")
+}
+
+/// Takes back what [`pretend`] did.
+fn clear(datapath: &mut Datapath) -> anyhow::Result<()> {
+    datapath.set_workload(SELF_TEST, Workload::default())?;
+    let key = AddressKey { workload: SELF_TEST as u16, direction: EGRESS, address: mapped([127, 0, 0, 1]) };
+    let _ = addresses(datapath)?.remove(&aya::maps::lpm_trie::Key::new(KEY_BITS + 128, Raw(key)));
+    let mut contexts: Array<_, Raw<Context>> = datapath.map("CONTEXTS")?;
+    Ok(contexts.set(SLOT, Raw(Context::default()), 0)?)
+}
+
+fn monotonic_now() -> anyhow::Result<u64> {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)?;
+    Ok(u64::try_from(now.tv_sec())? * 1_000_000_000 + u64::try_from(now.tv_nsec())?)
+}
+
+fn cookie(socket: &TcpStream) -> anyhow::Result<u64> {
+    let mut cookie = 0u64;
+    let mut len: libc::socklen_t = 8;
+    #[expect(unsafe_code, reason = "SO_COOKIE")]
+    // SAFETY: SO_COOKIE writes eight bytes.
+    let failed = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_COOKIE, (&raw mut cookie).cast(), &raw mut len)
+    };
+    anyhow::ensure!(failed == 0, "failed to read a socket's cookie: {}", std::io::Error::last_os_error());
+    Ok(cookie)
+}

@@ -1,0 +1,44 @@
+//! The file of `--flows`.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+
+use super::event::Reader;
+use crate::datapath::workload::Workloads;
+use crate::failure::Failure;
+
+/// Flow events as JSON lines.
+#[derive(Debug)]
+pub(crate) struct FlowFile {
+    /// `None` after an error, which is said once.
+    file: Option<BufWriter<File>>,
+    path: String,
+}
+
+impl FlowFile {
+    /// Makes the file, or empties it.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if it cannot be written.
+    pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
+        let path_text = path.display().to_string();
+        let file = File::create(path)
+            .map_err(|error| Failure::Usage(format!("cannot write the flow events to {path_text}: {error}")))?;
+        Ok(Self { file: Some(BufWriter::new(file)), path: path_text })
+    }
+
+    /// Writes what `reader` has. An error ends the writing, and is said; the
+    /// command goes on.
+    pub(crate) fn write(&mut self, reader: &mut Reader, workloads: &Workloads) {
+        let Some(file) = &mut self.file else { return };
+        let written = reader.read(workloads, |event| {
+            serde_json::to_writer(&mut *file, event)?;
+            Ok(file.write_all(b"\n")?)
+        });
+        if let Err(error) = written.and_then(|()| Ok(file.flush()?)) {
+            super::say(&format!("no more flow events are written to {}: {error:#}", self.path));
+            self.file = None;
+        }
+    }
+}

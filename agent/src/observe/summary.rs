@@ -1,0 +1,112 @@
+//! What happened, in numbers.
+
+use std::collections::BTreeMap;
+
+use baton_common::flow::{Reason, counter};
+use serde::Serialize;
+
+use crate::datapath::load::Datapath;
+use crate::datapath::workload::Workloads;
+
+/// Counters of all workloads together.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Summary {
+    event: &'static str,
+    inbound: u64,
+    outbound: u64,
+    injected: u64,
+    already_present: u64,
+    nothing_to_insert: u64,
+    /// Outbound requests that lost their context, by reason.
+    lost: BTreeMap<&'static str, u64>,
+    /// Inbound connections or requests that were not followed, by reason.
+    not_followed: BTreeMap<&'static str, u64>,
+    lines_dropped: u64,
+    events_dropped: u64,
+    not_enrolled: u64,
+}
+
+impl Summary {
+    /// Reads the counters.
+    pub(crate) fn of(datapath: &mut Datapath, workloads: &Workloads) -> anyhow::Result<Self> {
+        let mut sum = vec![0; counter::COUNT];
+        for workload in workloads.iter() {
+            for (total, count) in sum.iter_mut().zip(datapath.counters(workload.index)?) {
+                *total += count;
+            }
+        }
+        let by_reason = |first: usize| {
+            let of = |reason: &Reason| (reason.name(), sum[first + *reason as usize]);
+            Reason::ALL.iter().map(of).filter(|(_, count)| *count > 0).collect::<BTreeMap<_, _>>()
+        };
+        Ok(Self {
+            event: "summary",
+            inbound: sum[counter::INBOUND],
+            outbound: sum[counter::OUTBOUND],
+            injected: sum[counter::INJECTED],
+            already_present: sum[counter::ALREADY_PRESENT],
+            nothing_to_insert: sum[counter::NOTHING_TO_INSERT],
+            lost: by_reason(counter::OUTBOUND_LOST),
+            not_followed: by_reason(counter::INBOUND_LOST),
+            lines_dropped: sum[counter::LINES_DROPPED],
+            events_dropped: sum[counter::EVENTS_DROPPED],
+            not_enrolled: sum[counter::NOT_ENROLLED],
+        })
+    }
+
+    /// One line of JSON.
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// One paragraph.
+    pub(crate) fn text(&self) -> String {
+        let lost: u64 = self.lost.values().sum();
+        let mut text = format!(
+            "baton: {} in, {} out: headers inserted in {}, nothing to insert in {}, already present in {}",
+            requests(self.inbound),
+            requests(self.outbound),
+            self.injected,
+            self.nothing_to_insert,
+            self.already_present,
+        );
+        text.push_str(&if lost == 0 { ", none lost.".to_owned() } else { format!(", {lost} lost ({}).", list(&self.lost)) });
+        if !self.not_followed.is_empty() {
+            text.push_str(&format!(" Accepted connections not followed: {}.", list(&self.not_followed)));
+        }
+        for (count, what) in [
+            (self.lines_dropped, "inbound requests had a header line that is illegal or too long and was not carried"),
+            (self.events_dropped, "flow events found no room and are missing"),
+            (self.not_enrolled, "connections could not be followed"),
+        ] {
+            if count > 0 {
+                text.push_str(&format!(" {count} {what}."));
+            }
+        }
+        text
+    }
+}
+
+fn requests(count: u64) -> String {
+    if count == 1 { "1 request".to_owned() } else { format!("{count} requests") }
+}
+
+fn list(counts: &BTreeMap<&'static str, u64>) -> String {
+    let mut counts: Vec<_> = counts.iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    counts.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_names_reasons_by_weight() {
+        let lost = BTreeMap::from([("no-context", 1), ("ambiguous", 3)]);
+        let text = Summary { inbound: 1, outbound: 5, injected: 1, lost, ..Summary::default() }.text();
+        assert!(text.starts_with("baton: 1 request in, 5 requests out: headers inserted in 1,"), "{text}");
+        assert!(text.ends_with("4 lost (3 ambiguous, 1 no-context)."), "{text}");
+        assert!(Summary::default().text().ends_with("none lost."));
+    }
+}
