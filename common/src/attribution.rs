@@ -15,9 +15,6 @@ pub mod kind {
     /// It was started (or its connection opened) by an executor with the claim.
     /// Certain only while the process has had no other request since.
     pub const SHARED: u8 = 2;
-    /// Its process was started by an executor with the claim and runs a program
-    /// of its own, which got its work with its start.
-    pub const PROGRAM: u8 = 3;
 }
 
 /// Bits of [`Claim::flags`].
@@ -147,7 +144,15 @@ impl Claim {
     /// # Errors
     /// The reason why it does not.
     #[inline(always)]
-    pub const fn check(&self, id: u64, state: u32, since: u64, newest: u64, now: u64, max_age: u64) -> Result<(), Reason> {
+    pub const fn check(
+        &self,
+        id: u64,
+        state: u32,
+        since: u64,
+        newest: u64,
+        now: u64,
+        max_age: u64,
+    ) -> Result<(), Reason> {
         if self.is_event_loop() {
             return Err(Reason::UnsupportedRuntime);
         }

@@ -150,7 +150,8 @@ impl Names {
     #[inline(always)]
     #[must_use]
     pub fn find(&self, name: &Name, len: u32) -> Option<u32> {
-        let mut candidates = self.by_len[hide(len) as usize & 127] & self.by_hash[hide(bucket(name, self.seed) as u32) as usize & 63];
+        let mut candidates =
+            self.by_len[hide(len) as usize & 127] & self.by_hash[hide(bucket(name, self.seed) as u32) as usize & 63];
         for _ in 0..MAX_CANDIDATES {
             if candidates == 0 {
                 break;
@@ -219,7 +220,6 @@ pub fn name_of(text: &[u8]) -> Name {
         u64::from_le_bytes(bytes)
     })
 }
-
 
 #[cfg(test)]
 mod tests;

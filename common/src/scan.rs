@@ -223,8 +223,7 @@ impl Scan {
     #[inline(always)]
     #[must_use]
     pub const fn in_head(&self) -> bool {
-        self.phase >= phase::FIRST_REST && self.phase <= phase::COPY
-            || self.phase == phase::START && self.carry_len > 0
+        self.phase >= phase::FIRST_REST && self.phase <= phase::COPY || self.phase == phase::START && self.carry_len > 0
     }
 
     const fn bit(&self) -> u64 {
@@ -364,7 +363,15 @@ fn line(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, end: u
 /// Deals with the header line `start..end`; `complete` is false for the
 /// beginning of a line longer than the carry.
 #[inline(always)]
-fn header(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, start: u32, end: u32, complete: bool) -> u32 {
+fn header(
+    scan: &mut Scan,
+    turn: &mut Turn,
+    window: &Window,
+    names: &Names,
+    start: u32,
+    end: u32,
+    complete: bool,
+) -> u32 {
     scan.phase = if complete { phase::HEADERS } else { phase::SKIP };
     let begins = window.byte(start);
     if begins == b' ' || begins == b'\t' {
@@ -570,7 +577,6 @@ fn keep(scan: &mut Scan, window: &Window, end: u32, len: u32) {
         scan.carry[word as usize] = window.at(from.wrapping_add(word * 8));
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -1,31 +1,28 @@
 //! Ctrl-C and its relatives become a flag that every wait looks at, so that all guards run and nothing is left behind.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 
-static RECEIVED: AtomicI32 = AtomicI32::new(0);
+static RECEIVED: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
 
-/// Turns SIGINT, SIGTERM and SIGHUP into the flag. Call it before any thread starts: they inherit the mask.
-/// (Processes do not: the standard library empties the mask of those that it starts.)
+/// Turns SIGINT, SIGTERM and SIGHUP into the flag. By handlers, not by a mask: programs that a task starts would
+/// inherit the mask and never end on SIGTERM.
 pub(crate) fn catch() -> Result<()> {
-    let mut signals = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        signals.add(signal);
+        let number = signal as i32;
+        signal_hook::flag::register_usize(number, Arc::clone(&RECEIVED), signal as usize)
+            .with_context(|| format!("failed to catch {signal}"))?;
     }
-    signals.thread_block().context("failed to block signals")?;
-    std::thread::spawn(move || {
-        while let Ok(signal) = signals.wait() {
-            RECEIVED.store(signal as i32, Ordering::Relaxed);
-        }
-    });
     Ok(())
 }
 
 /// The signal that asked this task to end.
 pub(crate) fn received() -> Option<Signal> {
-    Signal::try_from(RECEIVED.load(Ordering::Relaxed)).ok()
+    let number = i32::try_from(RECEIVED.load(Ordering::Relaxed)).ok()?;
+    Signal::try_from(number).ok()
 }
 
 /// Fails when a signal asked this task to end.

@@ -3,6 +3,7 @@
 mod bench;
 mod cgroup;
 mod demo;
+mod fuzz;
 mod interrupt;
 mod prebuilt;
 mod process;
@@ -32,6 +33,8 @@ enum Task {
     Demo,
     /// Build baton and run all checks and tests
     Test(test::Arguments),
+    /// Look for bytes that break the HTTP scanner
+    Fuzz(fuzz::Arguments),
     /// Measure baton on against off
     Bench(bench::Arguments),
     /// Refresh the committed eBPF object, or check that it is fresh
@@ -70,6 +73,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Setup(arguments) => setup::run(&arguments),
         Task::Demo => demo::run(),
         Task::Test(arguments) => test::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Prebuilt(arguments) => prebuilt::run(&arguments),
         Task::BenchPeer { peer } => bench::peer::run(peer),

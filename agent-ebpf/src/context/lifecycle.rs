@@ -31,8 +31,9 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A process runs a new program: it got its work with its arguments, so what it
-/// inherited stays certain. The new program need not be an event loop.
+/// A process runs a new program, which need not be an event loop. What it
+/// inherited is as certain as before: it may get the work of other requests
+/// through a pipe.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     let task: *const c_void = ctx.arg(0);
@@ -44,9 +45,6 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     let _ = EXECUTORS.remove(before);
     if claim.is_event_loop() {
         claim = Claim::none(Reason::NoContext);
-    }
-    if claim.kind == kind::SHARED {
-        claim.kind = kind::PROGRAM;
     }
     let (tid, _) = task_ids(task);
     let _ = EXECUTORS.insert(tid, claim, 0);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aya::maps::Array;
-use baton_common::attribution::{Claim, Context, kind, state};
+use baton_common::attribution::{Claim, Context, state};
 use baton_common::flow::counter;
 use baton_common::head::IN_REQUEST;
 use baton_common::policy::{AddressKey, EGRESS, KEY_BITS, Workload, mapped};
@@ -189,8 +189,7 @@ fn pretend(datapath: &mut Datapath, pair: &Pair, line: &[u8]) -> anyhow::Result<
     context.lines.ends[0] = u16::try_from(line.len())?;
     let mut contexts: Array<_, Raw<Context>> = datapath.map("CONTEXTS")?;
     contexts.set(SLOT, Raw(context), 0)?;
-    let mut claim = Claim::own(ID, SLOT, std::process::id());
-    claim.kind = kind::PROGRAM;
+    let claim = Claim::own(ID, SLOT, std::process::id());
     let mut socket = Socket { cookie: pair.cookie, role: role::CONNECTED, workload: SELF_TEST, peer: loopback, connect: claim, ..Socket::default() };
     socket.peer_port = pair.member.peer_addr()?.port();
     socket.request.flags = IN_REQUEST;

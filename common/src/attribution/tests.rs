@@ -1,1 +1,115 @@
+use super::*;
 
+const NOW: u64 = 1_000_000;
+const MAX_AGE: u64 = 1_000;
+const ID: u64 = 7;
+const PROCESS: Process = Process { newest: ID, open: 1 };
+
+fn own() -> Claim {
+    Claim::own(ID, 3, 100)
+}
+
+fn shared() -> Claim {
+    own().passed_on(PROCESS)
+}
+
+/// What `claim` says of its own context, live and new, in a process whose
+/// newest request it is.
+fn check(claim: &Claim) -> Result<(), Reason> {
+    claim.check(ID, state::LIVE, NOW, ID, NOW, MAX_AGE)
+}
+
+#[test]
+fn who_read_the_request_has_its_context() {
+    assert_eq!(check(&own()), Ok(()));
+    assert_eq!(own().check(ID, state::LIVE, NOW, ID + 1, NOW, MAX_AGE), Ok(()), "other requests do not matter");
+}
+
+#[test]
+fn without_a_claim_the_reason_is_kept() {
+    for reason in Reason::ALL {
+        assert_eq!(check(&Claim::none(*reason)), Err(*reason));
+    }
+    // A claim that nothing ever filled.
+    assert_eq!(check(&Claim::default()), Err(Reason::None));
+}
+
+#[test]
+fn a_context_is_current_only_while_its_slot_holds_it_unanswered() {
+    for claim in [own(), shared()] {
+        let states = [
+            (ID, state::LIVE, Ok(())),
+            (ID, state::ANSWERED, Err(Reason::Answered)),
+            (ID, state::FREE, Err(Reason::Answered)),
+            (ID, state::AMBIGUOUS, Err(Reason::Ambiguous)),
+            // Taken for the next request, or being filled.
+            (ID + 1, state::LIVE, Err(Reason::Answered)),
+            (0, state::LIVE, Err(Reason::Answered)),
+            (ID + 1, state::AMBIGUOUS, Err(Reason::Answered)),
+        ];
+        for (id, state, expected) in states {
+            assert_eq!(claim.check(id, state, NOW, ID, NOW, MAX_AGE), expected, "id {id}, state {state}, {claim:?}");
+        }
+    }
+}
+
+#[test]
+fn a_context_expires() {
+    for (since, expected) in [(NOW, Ok(())), (NOW - MAX_AGE, Ok(())), (NOW - MAX_AGE - 1, Err(Reason::Expired))] {
+        assert_eq!(own().check(ID, state::LIVE, since, ID, NOW, MAX_AGE), expected, "since {since}");
+    }
+    // Of more than one reason, what happened to the request comes first.
+    assert_eq!(own().check(ID, state::ANSWERED, 0, ID, NOW, MAX_AGE), Err(Reason::Answered));
+}
+
+#[test]
+fn what_is_started_for_the_only_open_request_shares_its_context() {
+    let shared = shared();
+    assert_eq!((shared.kind, shared.id, shared.slot, shared.tgid, shared.stamp), (kind::SHARED, ID, 3, 100, ID));
+    assert_eq!(check(&shared), Ok(()));
+}
+
+#[test]
+fn what_is_started_while_other_requests_are_open_has_no_context() {
+    for open in [0, 2, 3, u64::MAX] {
+        assert_eq!(own().passed_on(Process { newest: ID, open }), Claim::none(Reason::Ambiguous), "{open} open");
+    }
+}
+
+#[test]
+fn a_shared_context_ends_with_the_process_s_next_request() {
+    // A pool's thread, started in one request, works for the next one, too.
+    assert_eq!(shared().check(ID, state::LIVE, NOW, ID + 1, NOW, MAX_AGE), Err(Reason::Ambiguous));
+}
+
+#[test]
+fn a_stamp_is_the_newest_request_even_if_it_is_another_s() {
+    // The one open request is not the newest: that one is answered.
+    let shared = own().passed_on(Process { newest: ID + 5, open: 1 });
+    assert_eq!(shared.check(ID, state::LIVE, NOW, ID + 5, NOW, MAX_AGE), Ok(()));
+    assert_eq!(shared.check(ID, state::LIVE, NOW, ID + 6, NOW, MAX_AGE), Err(Reason::Ambiguous));
+}
+
+#[test]
+fn what_shares_a_context_passes_it_on_with_its_stamp() {
+    let child = shared().passed_on(Process { newest: ID + 1, open: 2 });
+    assert_eq!(child, shared());
+    assert_eq!(child.check(ID, state::LIVE, NOW, ID + 1, NOW, MAX_AGE), Err(Reason::Ambiguous));
+}
+
+#[test]
+fn an_event_loop_has_no_context_and_passes_none_on() {
+    for kind in [kind::NONE, kind::OWN, kind::SHARED] {
+        let claim = Claim { flags: flag::EVENT_LOOP, kind, ..own() };
+        assert!(claim.is_event_loop());
+        assert_eq!(check(&claim), Err(Reason::UnsupportedRuntime));
+        assert_eq!(claim.passed_on(PROCESS), Claim::none(Reason::UnsupportedRuntime));
+        assert!(!claim.passed_on(PROCESS).is_event_loop(), "what it starts may be no event loop");
+    }
+}
+
+#[test]
+fn nothing_is_passed_on_from_nothing() {
+    let none = Claim::none(Reason::Ambiguous);
+    assert_eq!(none.passed_on(PROCESS), none);
+}

@@ -2,6 +2,7 @@ use crate as baton;
 
 mod arbitrary;
 mod bodies;
+mod checks;
 mod driver;
 mod first_lines;
 mod header_lines;

@@ -71,7 +71,7 @@ impl Report {
             printed.map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
         };
         Self {
-            kernel: words("uname", &["-sr"]),
+            kernel: format!("Linux {}", version_of(&words("uname", &["-r"]))),
             cpu: cpu_model(),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             commit: words("git", &["describe", "--always", "--dirty"]),
@@ -181,6 +181,11 @@ impl Daemon {
 
 fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// A kernel's release without what its builder appended.
+fn version_of(release: &str) -> &str {
+    release.split_once('-').map_or(release, |(version, _)| version)
 }
 
 fn cpu_model() -> String {

@@ -8,6 +8,8 @@ use serde::Deserialize;
 
 use crate::say::{Colour, coloured};
 
+const LOST: &str = "lost";
+
 /// A flow event, as far as the table shows it. docs/FLOWS.md describes all fields.
 #[derive(Debug, Deserialize)]
 struct Flow {
@@ -22,8 +24,26 @@ struct Flow {
     context: Option<String>,
 }
 
-/// The events about `path`, in the order of their times, below a line of headings.
-pub(super) fn table(files: &[(&'static str, PathBuf)], path: &str) -> Result<Vec<String>> {
+/// Which events a table shows.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Shown<'a> {
+    /// All that are about a path
+    Of(&'a str),
+    /// The outbound requests that lost their headers
+    Lost,
+}
+
+impl Shown<'_> {
+    fn includes(self, flow: &Flow) -> bool {
+        match self {
+            Self::Of(path) => flow.path == path,
+            Self::Lost => flow.verdict.as_deref() == Some(LOST),
+        }
+    }
+}
+
+/// The events, in the order of their times, below a line of headings. Empty if there are none.
+pub(super) fn table(files: &[(&'static str, PathBuf)], shown: Shown<'_>) -> Result<Vec<String>> {
     let mut events = Vec::new();
     for (service, file) in files {
         let text =
@@ -31,10 +51,13 @@ pub(super) fn table(files: &[(&'static str, PathBuf)], path: &str) -> Result<Vec
         for line in text.lines() {
             let flow: Flow = serde_json::from_str(line)
                 .with_context(|| format!("not a flow event in {}: {line}", file.display()))?;
-            if flow.path == path {
+            if shown.includes(&flow) {
                 events.push((*service, flow));
             }
         }
+    }
+    if events.is_empty() {
+        return Ok(Vec::new());
     }
     // RFC 3339 times of one zone sort as text.
     events.sort_by(|(_, one), (_, other)| one.time.cmp(&other.time));
@@ -63,7 +86,7 @@ fn described(service: &str, flow: &Flow) -> String {
     );
     let colour = match flow.verdict.as_deref() {
         Some("injected") => Colour::Green,
-        Some("lost") => Colour::Red,
+        Some(LOST) => Colour::Red,
         _ => Colour::Dim,
     };
     coloured(colour, &line)
@@ -81,7 +104,7 @@ fn row(
     headers: &str,
 ) -> String {
     let line =
-        format!("     {time:<15} {program:<8} {kind:<8} {request:<13} {peer:<16} {context:<8} {verdict:<16} {headers}");
+        format!("     {time:<15} {program:<8} {kind:<8} {request:<13} {peer:<15} {context:<16} {verdict:<9} {headers}");
     line.trim_end().to_owned()
 }
 

@@ -13,6 +13,7 @@ use crate::setup::{self, Purpose};
 use crate::{interrupt, workspace};
 use chain::{Chain, Hop};
 use client::Client;
+use flows::Shown;
 use programs::Programs;
 
 /// What the demo propagates, and the values of its first request.
@@ -50,8 +51,13 @@ pub(crate) fn run() -> Result<()> {
     carried.stop();
 
     say::result(&title("4. What baton saw of the request in part 2 (--flows FILE, one JSON object per line)"));
-    for line in flows::table(carried.flow_files(), "/order/2")? {
+    for line in flows::table(carried.flow_files(), Shown::Of("/order/2"))? {
         say::result(&line);
+    }
+    let lost = flows::table(carried.flow_files(), Shown::Lost)?;
+    if !lost.is_empty() {
+        say::result("\n     Lost, in all parts:");
+        lost.iter().for_each(|line| say::result(line));
     }
     judge(&hops, mixed)
 }

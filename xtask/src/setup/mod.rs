@@ -9,6 +9,7 @@ mod rust;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
+use rust::Component;
 pub(crate) use rust::llvm_tool;
 
 use crate::{interrupt, prebuilt, say};
@@ -43,6 +44,14 @@ impl Purpose {
     /// The demo is content with the committed object, so that it starts soon on a fresh machine.
     fn builds_object(self) -> bool {
         self != Self::Demo || !prebuilt::is_here()
+    }
+
+    fn components(self) -> &'static [Component] {
+        match self {
+            Self::Test => &[Component::Source, Component::Clippy, Component::Rustfmt],
+            _ if self.builds_object() => &[Component::Source],
+            _ => &[],
+        }
     }
 
     fn uses_venv(self) -> bool {
@@ -80,9 +89,7 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<Vec<anyhow::Error>> {
     if !packages.is_empty() {
         problems.extend(apt::install(&packages).err());
     }
-    if object {
-        problems.extend(rust::ensure_source().err());
-    }
+    problems.extend(rust::ensure_components(purpose.components()).err());
     if let Some(llvm) = llvm {
         problems.extend(rust::ensure_linker(&llvm).err());
     }

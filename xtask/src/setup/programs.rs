@@ -9,42 +9,38 @@ use crate::{process, workspace};
 struct Program {
     packages: &'static [&'static str],
     present: fn() -> bool,
-    demo: bool,
+    purposes: &'static [Purpose],
 }
 
+const ALL: &[Purpose] = &[Purpose::Demo, Purpose::Test, Purpose::Bench];
+const SHOWN: &[Purpose] = &[Purpose::Demo, Purpose::Test];
+const MEASURED: &[Purpose] = &[Purpose::Test, Purpose::Bench];
+const TESTED: &[Purpose] = &[Purpose::Test];
+
 const PROGRAMS: &[Program] = &[
-    Program { packages: &["curl"], present: || has("curl"), demo: true },
-    Program { packages: &["python3"], present: || has("python3"), demo: true },
+    Program { packages: &["curl"], present: || has("curl"), purposes: SHOWN },
+    Program { packages: &["python3"], present: || has("python3"), purposes: ALL },
     // The compiler, because the demo and the tests start from source.
-    Program { packages: &["default-jdk-headless"], present: || has("java") && has("javac"), demo: true },
-    Program { packages: &["gcc", "libc6-dev"], present: has_c_compiler, demo: true },
-    Program { packages: &["python3-venv"], present: has_venv, demo: false },
-    Program { packages: &["php-cli", "php-curl"], present: || has_module("php", &["--ri", "curl"]), demo: false },
+    Program { packages: &["default-jdk-headless"], present: || has("java") && has("javac"), purposes: SHOWN },
+    Program { packages: &["gcc", "libc6-dev"], present: has_c_compiler, purposes: SHOWN },
+    Program { packages: &["python3-venv"], present: has_venv, purposes: MEASURED },
+    Program { packages: &["php-cli", "php-curl"], present: || has_module("php", &["--ri", "curl"]), purposes: TESTED },
     Program {
         packages: &["ruby", "ruby-webrick"],
         present: || has_module("ruby", &["-rwebrick", "-e", ""]),
-        demo: false,
+        purposes: TESTED,
     },
-    Program { packages: &["nginx-light"], present: || has("nginx"), demo: false },
-    Program { packages: &["redis-server"], present: || has("redis-server"), demo: false },
-    Program { packages: &["postgresql"], present: has_postgres, demo: false },
-    Program { packages: &["openssl"], present: || has("openssl"), demo: false },
+    Program { packages: &["nginx-light"], present: || has("nginx"), purposes: TESTED },
+    Program { packages: &["redis-server"], present: || has("redis-server"), purposes: TESTED },
+    Program { packages: &["postgresql"], present: has_postgres, purposes: TESTED },
+    Program { packages: &["iproute2"], present: || has("ip"), purposes: TESTED },
+    Program { packages: &["openssl"], present: || has("openssl"), purposes: TESTED },
 ];
 
 /// The packages of the programs that `purpose` needs and that are not there.
 pub(super) fn missing_packages(purpose: Purpose) -> Vec<String> {
-    let needed = |program: &&Program| match purpose {
-        Purpose::Build => false,
-        Purpose::Demo => program.demo,
-        Purpose::Test | Purpose::Bench => true,
-    };
-    PROGRAMS
-        .iter()
-        .filter(needed)
-        .filter(|program| !(program.present)())
-        .flat_map(|program| program.packages)
-        .map(ToString::to_string)
-        .collect()
+    let missing = PROGRAMS.iter().filter(|program| program.purposes.contains(&purpose) && !(program.present)());
+    missing.flat_map(|program| program.packages).map(ToString::to_string).collect()
 }
 
 fn has(program: &str) -> bool {

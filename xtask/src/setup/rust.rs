@@ -1,4 +1,4 @@
-//! What building the eBPF object needs beyond the Rust that is there: the source of `core`, and bpf-linker.
+//! What building and checking needs beyond the Rust that is there: parts of the toolchain, and bpf-linker.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,21 +40,53 @@ pub(crate) fn llvm_tool(name: &str) -> Result<PathBuf> {
         .with_context(|| format!("{name} is missing: it comes with LLVM {major} (Debian: llvm-{major})"))
 }
 
-/// Adds the source of `core` to the toolchain.
-pub(super) fn ensure_source() -> Result<()> {
+/// Parts of a Rust toolchain that not every toolchain has.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Component {
+    /// The source of `core`, which has no compiled form for BPF
+    Source,
+    Clippy,
+    Rustfmt,
+}
+
+impl Component {
+    /// As rustup calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Source => "rust-src",
+            Self::Clippy => "clippy",
+            Self::Rustfmt => "rustfmt",
+        }
+    }
+
+    /// A file of it, in the toolchain's directory.
+    fn file(self) -> &'static str {
+        match self {
+            Self::Source => "lib/rustlib/src/rust/library/core/src/lib.rs",
+            Self::Clippy => "bin/cargo-clippy",
+            Self::Rustfmt => "bin/cargo-fmt",
+        }
+    }
+}
+
+/// Adds what is missing of `components` to the toolchain.
+pub(super) fn ensure_components(components: &[Component]) -> Result<()> {
     let sysroot = process::read(Command::new("rustc").args(["--print", "sysroot"]).current_dir(workspace::root()))?;
-    let source = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/src/lib.rs");
-    if source.is_file() {
+    let sysroot = Path::new(sysroot.trim());
+    let missing = components.iter().filter(|component| !sysroot.join(component.file()).is_file());
+    let missing: Vec<&str> = missing.map(|component| component.name()).collect();
+    if missing.is_empty() {
         return Ok(());
     }
+    let list = missing.join(" ");
     if workspace::find("rustup").is_none() {
         bail!(
-            "the source of Rust's core library is missing: install rustup, or your distribution's package of it (often rust-src)"
+            "the Rust toolchain lacks {list}: install rustup, which adds them, or your distribution's packages of them"
         );
     }
-    say::step("installing with rustup: rust-src");
-    process::read(Command::new("rustup").args(["component", "add", "rust-src"]).current_dir(workspace::root()))
-        .context("rustup could not add rust-src; try `rustup component add rust-src` yourself")?;
+    say::step(&format!("installing with rustup: {list}"));
+    process::read(Command::new("rustup").args(["component", "add"]).args(&missing).current_dir(workspace::root()))
+        .with_context(|| format!("rustup could not do it; try `rustup component add {list}` yourself"))?;
     Ok(())
 }
 

@@ -95,11 +95,12 @@ impl<'a> Stream<'a> {
         self.scan.seq = seq;
     }
 
-    /// Leaves `byte` in all memory of which an event may not use what another
-    /// one left there.
-    pub(crate) fn litter(&mut self, byte: u8) {
+    /// Leaves `byte` in all memory that an event of `len` bytes reaches and of
+    /// which it may not use what another one left there.
+    pub(crate) fn litter(&mut self, byte: u8, len: usize) {
         let word = u64::from_le_bytes([byte; 8]);
-        self.window.as_words_mut().fill(word);
+        let reach = (CARRY as usize + len.min(WINDOW_INPUT as usize)) / 8 + 18;
+        self.window.as_words_mut().iter_mut().take(reach).for_each(|stale| *stale = word);
         let half = word as u32;
         self.turn = Turn { pos: half, line: half, end: half, blank: half, copy: half, ..self.turn };
         self.turn = Turn { copy_end: half, copy_final: half, word: [word; 8], ..self.turn };

@@ -13,7 +13,7 @@ use crate::scan::phase;
 fn feed(scanner: &mut Stream<'_>, stream: &[u8], split: &Split) {
     scanner.start_at(split.seq);
     for event in split.events(stream) {
-        scanner.litter(split.litter);
+        scanner.litter(split.litter, event.iter().map(|piece| piece.len()).sum());
         scanner.event(&event);
     }
 }
