@@ -17,7 +17,7 @@ use baton_common::policy::mapped;
 use baton_common::socket::{Socket, role};
 
 use crate::kernel::{Tcp, current_ids};
-use crate::maps::{CGROUPS, MEMBERS, SOCKETS};
+use crate::maps::{CGROUPS, MEMBERS, SOCKETS, WORKLOADS};
 use crate::{context, flow, leave};
 
 /// `AF_INET` (include/linux/socket.h).
@@ -113,6 +113,7 @@ fn identify(ops: *mut bpf_sock_ops, socket: &mut Socket, workload: u32) {
     // SAFETY: `ops` is the program's context.
     socket.cookie = unsafe { bpf_get_socket_cookie(ops.cast()) };
     socket.workload = workload;
+    socket.generation = WORKLOADS.get(workload).map_or(0, |settings| settings.generation);
     // The context holds addresses and the port in network order.
     socket.peer_port = u16::from_be((ctx.remote_port() >> 16) as u16);
     socket.peer = if ctx.family() == AF_INET {

@@ -21,7 +21,7 @@ use crate::{enrol, policy};
 /// Whether `socket` has no reason to be a member.
 #[inline(always)]
 fn shall_leave(socket: &Socket) -> bool {
-    socket.role == role::CONNECTED && (socket.request.phase == phase::LOST || policy::workload(socket).is_none())
+    socket.role == role::CONNECTED && (socket.request.phase == phase::LOST || !policy::is_selected(socket))
 }
 
 #[inline(always)]

@@ -1,16 +1,25 @@
 //! Which addresses a workload may take contexts from and send them to.
 
 use aya_ebpf::maps::lpm_trie::Key;
-use baton_common::policy::{AddressKey, KEY_BITS, Workload};
+use baton_common::policy::{AddressKey, KEY_BITS};
 use baton_common::socket::Socket;
 
 use crate::maps::{ADDRESSES, WORKLOADS};
 
-/// The settings of the workload of `socket`, if it is switched on.
+/// Whether what was learnt of workload `index` in its `generation` is valid: it
+/// is switched on, and was not switched off since.
 #[inline(always)]
-pub(crate) fn workload(socket: &Socket) -> Option<Workload> {
-    let settings = *WORKLOADS.get(socket.workload)?;
-    if settings.enabled != 0 { Some(settings) } else { None }
+pub(crate) fn is_valid(index: u32, generation: u32) -> bool {
+    match WORKLOADS.get(index) {
+        Some(settings) => settings.enabled != 0 && settings.generation == generation,
+        None => false,
+    }
+}
+
+/// Whether `socket` is to be followed.
+#[inline(always)]
+pub(crate) fn is_selected(socket: &Socket) -> bool {
+    is_valid(socket.workload, socket.generation)
 }
 
 /// Whether the peer of `socket` is allowed in `direction`.

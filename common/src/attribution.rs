@@ -71,6 +71,12 @@ pub struct Context {
     pub since: u64,
     /// A constant of [`state`].
     pub state: u32,
+    /// Index of its workload's settings.
+    pub workload: u32,
+    /// The workload's generation when it was read.
+    pub generation: u32,
+    /// The header name table's epoch when it was read.
+    pub epoch: u32,
     /// The process that read it.
     pub tgid: u32,
     /// Bytes of lines.

@@ -97,8 +97,6 @@ reasons! {
     ScratchBusy = 16, "scratch-busy";
     /// The request came from a source outside of the ingress allow-list.
     IngressDenied = 17, "ingress-denied";
-    /// The self-test did not pass: baton only observes.
-    ObserveOnly = 18, "observe-only";
     /// A header line was illegal or too long and was dropped whole.
     LineDropped = 19, "line-dropped";
     /// The system call's buffers could not be read.

@@ -9,8 +9,9 @@ pub const MAX_WORKLOADS: usize = 256;
 pub struct Workload {
     /// Whether propagation is on.
     pub enabled: u32,
-    /// Whether inserting is allowed; else baton observes only.
-    pub insert: u32,
+    /// Number of the time that it was switched on: what was learnt of its
+    /// sockets before is void.
+    pub generation: u32,
 }
 
 /// Settings of the whole node.
@@ -25,8 +26,8 @@ pub struct Settings {
     pub slots: u32,
     /// Whether received data passes through the sockmap's own queue.
     pub cure: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
+    /// Number of the header name table: what was read with another is void.
+    pub epoch: u32,
 }
 
 /// Key of the address policy: a workload, a direction, an address.

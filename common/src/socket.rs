@@ -15,8 +15,8 @@ pub mod role {
 
 /// Bits of [`Socket::flags`].
 pub mod flag {
-    /// The connection was open before baton: the first bytes must tell whether
-    /// a message begins there.
+    /// The connection was open, and idle, before baton: its sequence numbers are
+    /// not known yet.
     pub const ADOPTED: u8 = 1;
     /// A first request has been sent.
     pub const USED: u8 = 1 << 2;
@@ -38,6 +38,10 @@ pub struct Socket {
     pub slot: u32,
     /// Index of the workload's settings.
     pub workload: u32,
+    /// The workload's generation when the state began.
+    pub generation: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
     /// A constant of [`role`].
     pub role: u8,
     /// Bits of [`flag`].

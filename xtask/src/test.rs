@@ -5,10 +5,13 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use nix::unistd::geteuid;
 
 use crate::setup::{self, Purpose};
 use crate::{interrupt, prebuilt, process, say, workspace};
+
+const FUZZ_SECONDS: &str = "20";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -18,33 +21,44 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
-    say::step("checking what this machine has");
+    if !geteuid().is_root() {
+        bail!(
+            "the end-to-end tests load eBPF programs: run this as root. `cargo test --package baton-common` needs no root"
+        );
+    }
     setup::run(&setup::Arguments::for_purpose(Purpose::Test))?;
-    if arguments.filter.is_none() {
+    let everything = arguments.filter.is_none();
+    if everything {
         check_sources()?;
     }
     say::step("building the eBPF object from source, and baton");
     let baton = workspace::build_baton()?;
-    check_object()?;
+    if everything {
+        check_object()?;
+    }
 
     let filter: Vec<&str> = arguments.filter.iter().map(String::as_str).collect();
     let mut closing = Vec::new();
     say::step("testing the pure parts");
     let mut pure = workspace::cargo(&["test", "--workspace", "--no-fail-fast"]);
     pure.args(["--exclude", "baton-tests", "--exclude", "baton-ebpf"]).args(&filter);
-    let pure_passed = test(&mut pure, &mut closing)?;
+    let mut passed = test(&mut pure, &mut closing)?;
+    if everything {
+        passed &= fuzz()?;
+    }
 
     say::step("testing end to end, with real programs");
     let mut real = workspace::cargo(&["test", "--package", "baton-tests", "--release", "--no-fail-fast"]);
+    // One after the other: they measure what is left behind in the whole kernel, and fill small machines.
     real.args(&filter).args(["--", "--test-threads=1"]);
     real.env("BATON_BIN", &baton).env("BATON_PYTHON", workspace::venv().join("bin/python"));
-    let real_passed = test(&mut real, &mut closing)?;
+    passed &= test(&mut real, &mut closing)?;
 
     say::step(&format!("finished after {} s", start.elapsed().as_secs()));
     for line in &closing {
         say::result(line);
     }
-    if !(pure_passed && real_passed) {
+    if !passed {
         bail!("tests failed; their output is above");
     }
     Ok(())
@@ -58,6 +72,7 @@ fn check_sources() -> Result<()> {
 
 /// In CI a stale committed object is an error. A developer in the middle of a change only hears about it.
 fn check_object() -> Result<()> {
+    say::step("comparing the committed eBPF objects with fresh builds");
     match prebuilt::check() {
         Ok(finding) => say::note(&finding),
         Err(error) if std::env::var_os("CI").is_some() => return Err(error),
@@ -67,6 +82,13 @@ fn check_object() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A short search for bytes that break the scanner: `cargo xtask fuzz` alone searches longer.
+fn fuzz() -> Result<bool> {
+    let own = std::env::current_exe().context("failed to find this executable")?;
+    let status = process::status(Command::new(own).args(["fuzz", "--seconds", FUZZ_SECONDS]))?;
+    Ok(status.success())
 }
 
 /// Runs a test command with its output passed through, keeps the runner's closing lines, and says whether all passed.

@@ -6,6 +6,7 @@ use baton_common::flow::Reason;
 
 use super::{process, slot};
 use crate::maps::{EXECUTORS, SETTINGS};
+use crate::policy;
 
 /// The claim of thread `tid`.
 #[inline(always)]
@@ -45,7 +46,12 @@ pub(crate) fn check(claim: &Claim) -> Result<*mut Context, Reason> {
         claim.check(0, 0, 0, 0, 0, 0)?;
     }
     let context = slot::get(claim.slot).ok_or(Reason::Answered)?;
-    let max_age = SETTINGS.get(0).map_or(0, |settings| settings.max_age);
+    let (max_age, epoch) = SETTINGS.get(0).map_or((0, 0), |settings| (settings.max_age, settings.epoch));
+    // SAFETY: a map value.
+    let is_valid = unsafe { (*context).epoch == epoch && policy::is_valid((*context).workload, (*context).generation) };
+    if !is_valid {
+        return Err(Reason::Expired);
+    }
     let newest = if claim.kind == kind::SHARED { process::get(claim.tgid).newest } else { 0 };
     // SAFETY: a map value; `id` is read again after its lines were copied.
     let (id, state, since) = unsafe {
@@ -65,7 +71,11 @@ pub(crate) fn is_open(claim: &Claim) -> bool {
     }
     let Some(context) = slot::get(claim.slot) else { return false };
     // SAFETY: as in `check`.
-    unsafe { (*context).id == claim.id && ((*context).state == state::LIVE || (*context).state == state::AMBIGUOUS) }
+    unsafe {
+        (*context).id == claim.id
+            && ((*context).state == state::LIVE || (*context).state == state::AMBIGUOUS)
+            && policy::is_valid((*context).workload, (*context).generation)
+    }
 }
 
 /// The claim that what thread `tid` starts now gets.

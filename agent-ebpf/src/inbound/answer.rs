@@ -26,7 +26,7 @@ pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     let Some(socket) = enrol::state(sk) else { return 0 };
     let length: i32 = ctx.arg(1);
     // Nothing is expected where no request is open.
-    if socket.role == role::ACCEPTED && length > 0 && socket.depth != 0 && policy::workload(socket).is_some() {
+    if socket.role == role::ACCEPTED && length > 0 && socket.depth != 0 && policy::is_selected(socket) {
         after_write(Tcp::from_tracepoint(sk), socket, length as u32);
     }
     0

@@ -11,6 +11,7 @@ use baton_common::words::literal;
 
 use crate::context::{executor, process, slot};
 use crate::flow::{self, Flow};
+use crate::maps::SETTINGS;
 use crate::policy;
 
 /// A number that no other context has: the time, and the processor, which reads
@@ -57,6 +58,9 @@ pub(super) fn complete(socket: &mut Socket, names: *const Names, tid: u32, tgid:
             (*context).unsafe_names = unsafe_names;
             (*context).since = bpf_ktime_get_ns();
             (*context).tgid = tgid;
+            (*context).workload = socket.workload;
+            (*context).generation = socket.generation;
+            (*context).epoch = SETTINGS.get(0).map_or(0, |settings| settings.epoch);
             (*context).lines_len = scan.lines_len;
             (*context).line_count = scan.line_count;
             (*context).state = if ambiguous { state::AMBIGUOUS } else { state::LIVE };

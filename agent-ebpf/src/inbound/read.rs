@@ -39,7 +39,7 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 /// The current thread has read `len` bytes from `socket`. Every read hook ends here.
 #[inline(always)]
 fn after_read(tcp: Tcp, socket: &mut Socket, len: u32) {
-    if policy::workload(socket).is_none() {
+    if !policy::is_selected(socket) {
         return;
     }
     let end = tcp.copied_seq();

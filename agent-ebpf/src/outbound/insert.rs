@@ -103,10 +103,6 @@ fn claim_of(socket: &Socket) -> Claim {
 #[inline(always)]
 fn put(insertion: &Insertion<'_>, context: *const Context, claim: &Claim, skip: u64) -> Result<u32, Reason> {
     let Insertion { ctx, tcp, socket, scratch, at, size, .. } = *insertion;
-    let settings = policy::workload(socket).ok_or(Reason::ObserveOnly)?;
-    if settings.insert == 0 {
-        return Err(Reason::ObserveOnly);
-    }
     if !policy::allows(socket, EGRESS) {
         return Err(Reason::EgressDenied);
     }

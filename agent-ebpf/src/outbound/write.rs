@@ -8,6 +8,7 @@ use aya_ebpf::macros::{sk_msg, stream_verdict};
 use aya_ebpf::programs::{SkBuffContext, SkMsgContext};
 use baton_common::flow::Reason;
 use baton_common::framing::{Follows, Position, after_request_head, synchronise};
+use baton_common::head::LF_PENDING;
 use baton_common::limits::MAX_HEAD;
 use baton_common::scan::{lost, phase, stop};
 use baton_common::socket::{Socket, flag, role};
@@ -40,7 +41,7 @@ pub fn sk_msg_write(ctx: SkMsgContext) -> u32 {
         return SK_PASS;
     }
     let Some(socket) = enrol::state(sk) else { return SK_PASS };
-    if socket.role != role::CONNECTED || socket.request.phase == phase::LOST || policy::workload(socket).is_none() {
+    if socket.role != role::CONNECTED || socket.request.phase == phase::LOST || !policy::is_selected(socket) {
         return SK_PASS;
     }
     if let Some(tcp) = Tcp::from_context(sk) {
@@ -67,9 +68,12 @@ fn before_write(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket) {
     }
     socket.last_body = 0;
     socket.request.seq = start.wrapping_add(size);
-    if socket.request.phase == phase::BODY && socket.request.body > u64::from(size) {
+    if socket.request.phase == phase::BODY && socket.request.body >= u64::from(size) {
         socket.request.body -= u64::from(size);
         socket.last_body = size;
+        if socket.request.body == 0 {
+            socket.request.begin_message();
+        }
         return;
     }
     let Some(scratch) = scratch::acquire() else {
@@ -97,21 +101,25 @@ fn follow(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket, scratch: *mut Scrat
         source.rewind(linear);
         &raw mut (*scratch).lines
     };
-    let began_body = matches!(socket.request.phase, phase::BODY);
     if socket.request.phase == phase::START && socket.request.carry_len == 0 {
         socket.request.head_seq = tcp.write_seq();
     }
     source::open(scratch, false);
     let mut said = source::run(scratch, &raw mut socket.request, lines, names);
-    let mut inserted = 0;
     if said == stop::HEAD {
         // SAFETY: as above.
         let blank = unsafe { (*scratch).turn.blank };
         let end = source::position(scratch);
         // Where the blank line began in an earlier message, nothing can be
         // put before it any more; the scanner sees to it that this is not so.
-        let at = end.wrapping_sub(unsafe { (*scratch).turn.pos.wrapping_sub(blank) });
+        let blank_len = unsafe { (*scratch).turn.pos.wrapping_sub(blank) };
+        let at = end.wrapping_sub(blank_len);
         let scan = &mut socket.request;
+        if blank_len < 2 && scan.flags & LF_PENDING == 0 {
+            // Lines that end with a line feed alone: what is inserted would end
+            // otherwise, and servers differ in what they make of that.
+            return Err(Reason::NotHttp1);
+        }
         let follows = after_request_head(scan);
         let rest = u64::from(size.wrapping_sub(end));
         let more = match follows {
@@ -122,7 +130,7 @@ fn follow(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket, scratch: *mut Scrat
         if more {
             return Err(Reason::Pipelined);
         }
-        inserted = insert::insert(&Insertion { ctx, tcp, socket, scratch, names, at, size });
+        let inserted = insert::insert(&Insertion { ctx, tcp, socket, scratch, names, at, size });
         socket.flags |= flag::USED;
         let scan = &mut socket.request;
         scan.seq = scan.seq.wrapping_add(inserted);
@@ -149,16 +157,10 @@ fn follow(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket, scratch: *mut Scrat
             if source::position(scratch) != size {
                 return Err(Reason::Pipelined);
             }
-            if began_body {
-                socket.last_body = size;
-            }
             scan.begin_message();
             Ok(())
         }
-        stop::INPUT => {
-            let _ = inserted;
-            beyond(socket, size.wrapping_sub(linear))
-        }
+        stop::INPUT => beyond(socket, size.wrapping_sub(linear)),
         _ => Err(Reason::of_lost(scan.lost)),
     }
 }
@@ -171,14 +173,11 @@ fn beyond(socket: &mut Socket, rest: u32) -> Result<(), Reason> {
     if rest == 0 {
         return Ok(());
     }
-    let counted = scan.phase == phase::CHUNK_DATA || scan.phase == phase::BODY;
-    if counted && scan.body > u64::from(rest) {
+    if scan.phase == phase::CHUNK_DATA && scan.body >= u64::from(rest) {
         scan.body -= u64::from(rest);
-        return Ok(());
-    }
-    if counted && scan.body == u64::from(rest) && scan.phase == phase::CHUNK_DATA {
-        scan.body = 0;
-        scan.phase = phase::CHUNK_SIZE;
+        if scan.body == 0 {
+            scan.phase = phase::CHUNK_SIZE;
+        }
         return Ok(());
     }
     if scan.in_head() {

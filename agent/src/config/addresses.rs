@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use baton_common::policy::{AddressKey, EGRESS, INGRESS, KEY_BITS, mapped};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::Deserialize;
 
 /// Destinations that are always allowed: loopback, private, link-local and
 /// carrier-grade NAT addresses, and IPv6's unique local ones.
@@ -57,7 +58,20 @@ pub(crate) fn readable(address: [u8; 16]) -> IpAddr {
     IpAddr::from(address).to_canonical()
 }
 
-/// Reads a CIDR of the command line.
+/// An address range in the configuration.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub(crate) struct Range(pub(crate) IpNet);
+
+impl TryFrom<String> for Range {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        parse(&text).map(Self)
+    }
+}
+
+/// Reads an address range: an address with or without a prefix length.
 pub(crate) fn parse(text: &str) -> Result<IpNet, String> {
     let net: IpNet = text
         .parse()

@@ -7,8 +7,9 @@ mod presets;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde::Deserialize;
+
+use self::addresses::Range;
 
 use crate::failure::Failure;
 
@@ -21,9 +22,9 @@ pub(crate) struct Config {
     /// Presets to carry.
     pub(crate) presets: Vec<String>,
     /// Destinations that may get headers, added to the default ones.
-    pub(crate) egress: Vec<IpNet>,
+    pub(crate) egress: Vec<Range>,
     /// Sources that headers are taken from; all where empty.
-    pub(crate) ingress: Vec<IpNet>,
+    pub(crate) ingress: Vec<Range>,
     /// The workloads of `baton run`.
     pub(crate) workloads: Vec<WorkloadConfig>,
     /// Limits.
@@ -41,10 +42,10 @@ pub(crate) struct WorkloadConfig {
     pub(crate) name: Option<String>,
     /// Destinations, in place of those of the whole configuration.
     #[serde(default)]
-    pub(crate) egress: Option<Vec<IpNet>>,
+    pub(crate) egress: Option<Vec<Range>>,
     /// Sources, in place of those of the whole configuration.
     #[serde(default)]
-    pub(crate) ingress: Option<Vec<IpNet>>,
+    pub(crate) ingress: Option<Vec<Range>>,
 }
 
 /// Limits of the whole node.

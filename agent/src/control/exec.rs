@@ -79,7 +79,7 @@ fn start(
     };
     let name = std::path::Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
     workloads.attach(datapath, Desired::new(own.path(), Some(&name), plan.addresses()))?;
-    datapath.settings(events)?;
+    datapath.want_events(events)?;
     let guard = Guard::start(datapath, workloads, Some(own))?;
     workloads.switch_on(datapath)?;
     let child = spawn(Command::new(program).args(arguments), own)

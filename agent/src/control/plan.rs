@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::cli::Policy;
-use crate::config::addresses::Addresses;
+use crate::config::addresses::{Addresses, Range};
 use crate::config::headers::Headers;
 use crate::config::{Config, WorkloadConfig};
 use crate::datapath::workload::Desired;
@@ -39,13 +39,13 @@ impl Plan {
             if named { (&policy.headers, &policy.presets) } else { (&config.headers, &config.presets) };
         let headers = Headers::resolve(names, presets)?;
         headers.table()?;
-        let either = |flags: &[IpNet], keys: Vec<IpNet>| if flags.is_empty() { keys } else { flags.to_vec() };
+        let either = |flags: &[IpNet], keys: &[Range]| if flags.is_empty() { ranges(keys) } else { flags.to_vec() };
         Ok(Self {
             headers,
             contexts: config.limits.contexts,
             max_age: config.limits.max_age(),
-            egress: either(&policy.egress, config.egress),
-            ingress: either(&policy.ingress, config.ingress),
+            egress: either(&policy.egress, &config.egress),
+            ingress: either(&policy.ingress, &config.ingress),
             workloads: config.workloads,
         })
     }
@@ -58,9 +58,9 @@ impl Plan {
     /// The workloads of the configuration, and `cgroups`.
     pub(crate) fn workloads(&self, cgroups: &[PathBuf]) -> Vec<Desired> {
         let configured = self.workloads.iter().map(|workload| {
-            let egress = workload.egress.as_ref().unwrap_or(&self.egress);
-            let ingress = workload.ingress.as_ref().unwrap_or(&self.ingress);
-            Desired::new(&workload.cgroup, workload.name.as_deref(), Addresses::new(egress, ingress))
+            let egress = workload.egress.as_deref().map_or_else(|| self.egress.clone(), ranges);
+            let ingress = workload.ingress.as_deref().map_or_else(|| self.ingress.clone(), ranges);
+            Desired::new(&workload.cgroup, workload.name.as_deref(), Addresses::new(&egress, &ingress))
         });
         let named = cgroups.iter().map(|cgroup| Desired::new(cgroup, None, self.addresses()));
         let mut all: Vec<Desired> = Vec::new();
@@ -71,4 +71,8 @@ impl Plan {
         }
         all
     }
+}
+
+fn ranges(ranges: &[Range]) -> Vec<IpNet> {
+    ranges.iter().map(|range| range.0).collect()
 }

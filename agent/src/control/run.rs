@@ -13,7 +13,7 @@ use super::{cgroup, namespace};
 use crate::cli::Run;
 use crate::datapath::load::{Datapath, Options};
 use crate::datapath::workload::{Desired, Workloads};
-use crate::datapath::{drain, probe, selftest};
+use crate::datapath::{adopt, drain, probe, selftest};
 use crate::observe;
 use crate::observe::event::Reader;
 
@@ -69,6 +69,7 @@ impl Daemon {
         }
         self.guard = Some(Guard::start(&mut self.datapath, &mut self.workloads, None)?);
         self.workloads.switch_on(&mut self.datapath)?;
+        self.adopt()?;
         self.report("ready");
         Ok(())
     }
@@ -107,14 +108,14 @@ impl Daemon {
                 },
                 watcher = listener.accept() => {
                     if watcher? {
-                        self.datapath.settings(true)?;
+                        self.datapath.want_events(true)?;
                     }
                 }
                 _ = ticks.tick(), if listener.is_watched() => {
                     reader.read(&self.workloads, |event| listener.send(event))?;
                     listener.flush();
                     if !listener.is_watched() {
-                        self.datapath.settings(false)?;
+                        self.datapath.want_events(false)?;
                     }
                 }
                 _ = housekeeping.tick() => self.let_leave()?,
@@ -165,7 +166,23 @@ impl Daemon {
         if let Some(old) = self.guard.replace(guard) {
             old.dismiss();
         }
-        self.workloads.switch_on(&mut self.datapath)
+        self.workloads.switch_on(&mut self.datapath)?;
+        self.adopt()
+    }
+
+    /// Takes in the connections that were open before their workload was selected.
+    fn adopt(&mut self) -> anyhow::Result<()> {
+        for workload in self.workloads.iter() {
+            let adopted = adopt::adopt(&mut self.datapath, workload)?;
+            if adopted.hidden > 0 {
+                observe::say(&format!(
+                    "the open connections of {} processes of {} are not followed until they are opened anew: it takes CAP_SYS_PTRACE to look at them",
+                    adopted.hidden, workload.desired.name
+                ));
+            }
+            tracing::info!(workload = workload.desired.name, ?adopted, "open connections");
+        }
+        Ok(())
     }
 
     /// Starts another guard where somebody killed it.

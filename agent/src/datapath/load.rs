@@ -50,6 +50,8 @@ pub(crate) struct Datapath {
     ebpf: Ebpf,
     options: Options,
     cure: bool,
+    epoch: u32,
+    events: bool,
 }
 
 impl Datapath {
@@ -65,9 +67,8 @@ impl Datapath {
             .map_max_entries("FREE_SLOTS", options.contexts)
             .load(OBJECT)
             .map_err(|error| Failure::KernelLacks(format!("it refuses baton's maps: {}", chain(&error))))?;
-        let mut datapath = Self { ebpf, options, cure: false };
+        let mut datapath = Self { ebpf, options, cure: false, epoch: 0, events: false };
         datapath.set_names(names)?;
-        datapath.settings(false)?;
         datapath.load_programs()?;
         Ok(datapath)
     }
@@ -97,7 +98,7 @@ impl Datapath {
         sk_skb.load().map_err(|error| refused("sk_skb_pass", &error))?;
         sk_skb.attach(&members).context("failed to attach sk_skb_pass to the SOCKHASH")?;
         self.cure = true;
-        self.settings(false)
+        self.set_settings()
     }
 
     /// Whether [`Self::cure`] was used.
@@ -163,19 +164,31 @@ impl Datapath {
         Ok(self.map_array::<Workload>("WORKLOADS")?.set(index, Raw(workload), 0)?)
     }
 
-    /// Sets the header names to carry.
+    /// Number of the header name table in use.
+    pub(super) const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Sets the header names to carry. What was read before is void.
     pub(crate) fn set_names(&mut self, names: &Names) -> anyhow::Result<()> {
-        self.map_array::<Names>("NAMES")?.set(0, Raw(*names), 0).context("failed to set the header names")
+        self.map_array::<Names>("NAMES")?.set(0, Raw(*names), 0).context("failed to set the header names")?;
+        self.epoch += 1;
+        self.set_settings()
     }
 
     /// Tells the kernel side whether flow events are read.
-    pub(crate) fn settings(&mut self, events: bool) -> anyhow::Result<()> {
+    pub(crate) fn want_events(&mut self, events: bool) -> anyhow::Result<()> {
+        self.events = events;
+        self.set_settings()
+    }
+
+    fn set_settings(&mut self) -> anyhow::Result<()> {
         let settings = Settings {
             max_age: u64::try_from(self.options.max_age.as_nanos()).unwrap_or(u64::MAX),
-            events: u32::from(events),
+            events: u32::from(self.events),
             slots: self.options.contexts,
             cure: u32::from(self.cure),
-            reserved: 0,
+            epoch: self.epoch,
         };
         Ok(self.map_array::<Settings>("SETTINGS")?.set(0, Raw(settings), 0)?)
     }

@@ -22,6 +22,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
 use super::load::Datapath;
 use super::pod::Raw;
+use super::tcp;
 use super::workload::{SELF_TEST, addresses};
 use crate::failure::Failure;
 
@@ -31,6 +32,9 @@ const LIMIT: Duration = Duration::from_millis(1000);
 /// Slot and id of the self-test's own context.
 const SLOT: u32 = 0;
 const ID: u64 = 1;
+
+/// The self-test is switched on once.
+const GENERATION: u32 = 1;
 
 /// What the self-test found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +78,7 @@ impl Pair {
             end.set_nodelay(true)?;
             end.set_read_timeout(Some(LIMIT))?;
         }
-        let cookie = cookie(&member)?;
+        let cookie = tcp::cookie(&member).context("failed to read a socket's cookie")?;
         datapath.members()?.insert(cookie, member.as_raw_fd(), 0).context("failed to put a socket into the SOCKHASH")?;
         Ok(Self { member, peer, cookie })
     }
@@ -111,11 +115,8 @@ fn receives(datapath: &mut Datapath) -> anyhow::Result<()> {
 fn wait_for_all(member: &TcpStream, len: usize) -> anyhow::Result<()> {
     let until = std::time::Instant::now() + LIMIT / 4;
     loop {
-        let mut shown: libc::c_int = 0;
-        #[expect(unsafe_code, reason = "FIONREAD")]
-        // SAFETY: FIONREAD writes one int.
-        let failed = unsafe { libc::ioctl(member.as_raw_fd(), libc::FIONREAD, &raw mut shown) };
-        if failed == 0 && usize::try_from(shown) == Ok(len) {
+        let shown = tcp::unread(member).unwrap_or(0);
+        if usize::try_from(shown) == Ok(len) {
             return Ok(());
         }
         if std::time::Instant::now() > until {
@@ -168,7 +169,7 @@ fn inserts(datapath: &mut Datapath) -> anyhow::Result<()> {
 /// Gives the member the state that a workload's connection has in the middle
 /// of a request.
 fn pretend(datapath: &mut Datapath, pair: &Pair, line: &[u8]) -> anyhow::Result<()> {
-    datapath.set_workload(SELF_TEST, Workload { enabled: 1, insert: 1 })?;
+    datapath.set_workload(SELF_TEST, Workload { enabled: 1, generation: GENERATION })?;
     let loopback = mapped([127, 0, 0, 1]);
     let key = AddressKey { workload: SELF_TEST as u16, direction: EGRESS, address: loopback };
     addresses(datapath)?.insert(&aya::maps::lpm_trie::Key::new(KEY_BITS + 128, Raw(key)), 1, 0)?;
@@ -176,6 +177,9 @@ fn pretend(datapath: &mut Datapath, pair: &Pair, line: &[u8]) -> anyhow::Result<
         id: ID,
         have: 1,
         since: monotonic_now()?,
+        workload: SELF_TEST,
+        generation: GENERATION,
+        epoch: datapath.epoch(),
         state: state::LIVE,
         lines_len: u32::try_from(line.len())?,
         line_count: 1,
@@ -190,7 +194,7 @@ fn pretend(datapath: &mut Datapath, pair: &Pair, line: &[u8]) -> anyhow::Result<
     let mut contexts: Array<_, Raw<Context>> = datapath.map("CONTEXTS")?;
     contexts.set(SLOT, Raw(context), 0)?;
     let claim = Claim::own(ID, SLOT, std::process::id());
-    let mut socket = Socket { cookie: pair.cookie, role: role::CONNECTED, workload: SELF_TEST, peer: loopback, connect: claim, ..Socket::default() };
+    let mut socket = Socket { cookie: pair.cookie, role: role::CONNECTED, workload: SELF_TEST, generation: GENERATION, peer: loopback, connect: claim, ..Socket::default() };
     socket.peer_port = pair.member.peer_addr()?.port();
     socket.request.flags = IN_REQUEST;
     socket.flags = baton_common::socket::flag::ADOPTED;
@@ -209,16 +213,4 @@ fn clear(datapath: &mut Datapath) -> anyhow::Result<()> {
 fn monotonic_now() -> anyhow::Result<u64> {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)?;
     Ok(u64::try_from(now.tv_sec())? * 1_000_000_000 + u64::try_from(now.tv_nsec())?)
-}
-
-fn cookie(socket: &TcpStream) -> anyhow::Result<u64> {
-    let mut cookie = 0u64;
-    let mut len: libc::socklen_t = 8;
-    #[expect(unsafe_code, reason = "SO_COOKIE")]
-    // SAFETY: SO_COOKIE writes eight bytes.
-    let failed = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_COOKIE, (&raw mut cookie).cast(), &raw mut len)
-    };
-    anyhow::ensure!(failed == 0, "failed to read a socket's cookie: {}", std::io::Error::last_os_error());
-    Ok(cookie)
 }

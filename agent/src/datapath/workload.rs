@@ -45,6 +45,8 @@ pub(crate) struct Attached {
     pub(crate) desired: Desired,
     /// Its index in the kernel side's tables.
     pub(crate) index: u32,
+    /// Number of the time that it was switched on, unique in this process.
+    pub(super) generation: u32,
     id: u64,
     link: SockOpsLinkId,
 }
@@ -53,6 +55,7 @@ pub(crate) struct Attached {
 #[derive(Debug, Default)]
 pub(crate) struct Workloads {
     attached: Vec<Attached>,
+    generations: u32,
 }
 
 impl Workloads {
@@ -85,14 +88,15 @@ impl Workloads {
             .sock_ops()?
             .attach(&directory, CgroupAttachMode::Single)
             .with_context(|| format!("failed to attach sock_ops to {}", desired.cgroup.display()))?;
-        self.attached.push(Attached { desired, index, id, link });
+        self.generations += 1;
+        self.attached.push(Attached { desired, index, generation: self.generations, id, link });
         Ok(())
     }
 
     /// Switches all attached workloads on.
     pub(crate) fn switch_on(&self, datapath: &mut Datapath) -> anyhow::Result<()> {
         for workload in &self.attached {
-            datapath.set_workload(workload.index, Workload { enabled: 1, insert: 1 })?;
+            datapath.set_workload(workload.index, Workload { enabled: 1, generation: workload.generation })?;
             datapath.cgroups()?.insert(workload.id, workload.index, 0).context("failed to select the cgroup")?;
         }
         Ok(())

@@ -23,6 +23,16 @@ fn finds_names_and_prefixes() {
 }
 
 #[test]
+fn prefixes_of_every_length_match_only_what_begins_so() {
+    for len in 1..=62 {
+        let prefix = "p".repeat(len);
+        let table = Names::build(&[&format!("{prefix}*")], &[0]).expect("fits");
+        assert_eq!(find(&table, &format!("{prefix}q")), Some(0), "{len}");
+        assert_eq!(find(&table, &format!("{}q", &prefix[1..])), None, "{len}");
+    }
+}
+
+#[test]
 fn groups_spread_to_all_members() {
     let table = Names::build(&["traceparent", "tracestate", "b3"], &[0b11, 0b11, 0]).expect("fits");
     assert_eq!(table.with_groups(0b10), 0b11);

@@ -28,8 +28,6 @@ const NAMES: [&str; 8] = [
     "x-a-very-long-but-still-configurable-header-name-of-63-bytes-ok",
     "x",
 ];
-const TRACEPARENT: u64 = 1;
-const TRACESTATE: u64 = 1 << 1;
 const BAGGAGE: u64 = 1 << 2;
 const B3: u64 = 1 << 3;
 const REQUEST_ID: u64 = 1 << 4;

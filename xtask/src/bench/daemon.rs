@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::case::HEADERS;
 use crate::cgroup::Cgroup;
-use crate::process;
+use crate::process::{self, table};
 
 /// Memory of a running baton.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -23,12 +23,18 @@ pub(super) struct Footprint {
 }
 
 impl Footprint {
+    /// Of baton's process `pid`, and of its guard, which is a fork of it.
     pub(super) fn of(pid: u32) -> Result<Self> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))
-            .with_context(|| format!("failed to read the status of baton, pid {pid}"))?;
-        let resident = field(&status, "VmRSS:").context("no VmRSS in baton's status")?;
+        let program = fs::read_link(format!("/proc/{pid}/exe"))
+            .with_context(|| format!("failed to find the program of baton, pid {pid}"))?;
+        let family = table::descendants(pid).into_iter().map(|process| process.pid);
+        let forks = family.filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|other| other == program));
+        let mut resident_bytes = resident(pid)?;
+        for fork in forks {
+            resident_bytes += resident(fork)?;
+        }
         let maps = maps(pid)?;
-        Ok(Self { resident_bytes: resident * 1024, map_bytes: maps.values().sum(), maps: maps.len() })
+        Ok(Self { resident_bytes, map_bytes: maps.values().sum(), maps: maps.len() })
     }
 
     /// The larger of each.
@@ -39,6 +45,14 @@ impl Footprint {
             maps: self.maps.max(other.maps),
         }
     }
+}
+
+/// Resident memory in bytes. Pages that processes share count for each of them.
+fn resident(pid: u32) -> Result<u64> {
+    let file = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&file).with_context(|| format!("failed to read {file}"))?;
+    let kibibytes = field(&status, "VmRSS:").with_context(|| format!("no VmRSS in {file}"))?;
+    Ok(kibibytes * 1024)
 }
 
 /// Bytes by map id: a map may be open more than once.

@@ -23,6 +23,8 @@ const PROGRAMS: &[Program] = &[
     // The compiler, because the demo and the tests start from source.
     Program { packages: &["default-jdk-headless"], present: || has("java") && has("javac"), purposes: SHOWN },
     Program { packages: &["gcc", "libc6-dev"], present: has_c_compiler, purposes: SHOWN },
+    // libFuzzer is C++.
+    Program { packages: &["g++"], present: || has("g++") || has("c++"), purposes: TESTED },
     Program { packages: &["python3-venv"], present: has_venv, purposes: MEASURED },
     Program { packages: &["php-cli", "php-curl"], present: || has_module("php", &["--ri", "curl"]), purposes: TESTED },
     Program {

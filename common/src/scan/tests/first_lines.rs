@@ -124,6 +124,14 @@ fn status_lines_are_recognised() {
 }
 
 #[test]
+fn empty_lines_before_a_response_do_not_count() {
+    let stream = b"\r\nHTTP/1.1 204 No Content\r\n\r\n";
+    for cut in cuts(stream) {
+        assert_eq!(ends(&responses(&cut, &[])), [stream.len()], "{cut:?}");
+    }
+}
+
+#[test]
 fn what_is_no_status_line_is_not_http1() {
     for line in [
         "HTTP/1.1 20",

@@ -67,10 +67,10 @@ fn values_of_every_length_are_taken_whole() {
     for len in (1..300).chain([1000, 3000]) {
         let value: String = ('!'..='~').cycle().take(len).collect();
         let line = format!("baggage: {value}\r\n");
-        assert_eq!(texts(&head(&with(&line))), [line.clone()], "{len}");
         let bytes = with(&line);
+        assert_eq!(texts(&head(&bytes)).concat(), line, "{len}");
         let halves: Vec<&[u8]> = bytes.chunks(bytes.len().div_ceil(3)).collect();
-        assert_eq!(texts(&only_head(requests(&halves))), [line], "{len} in three parts");
+        assert_eq!(texts(&only_head(requests(&halves))).concat(), line, "{len} in three parts");
     }
 }
 
@@ -191,5 +191,5 @@ fn a_second_message_starts_afresh() {
         found.iter().filter_map(|one| if let Found::Head(head) = one { Some(head) } else { None }).collect();
     assert_eq!(heads[0].dropped | heads[1].dropped << 32, BAGGAGE);
     assert_eq!((heads[1].present, texts(heads[1])), (BAGGAGE, vec![String::from("baggage: a\r\n")]));
-    assert_eq!(B3 | TRACEPARENT | TRACESTATE, heads[0].present | TRACEPARENT | TRACESTATE);
+    assert_eq!(heads[0].present, B3);
 }

@@ -1,0 +1,164 @@
+//! Takes in connections that were open before their workload was switched on.
+//!
+//! Only idle ones, between two messages as far as the kernel's counters tell:
+//! both ends have taken all that was sent, and the last word was not a request
+//! still without an answer. What follows must begin with a request line, else
+//! the connection is not followed.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
+
+use anyhow::Context as _;
+use baton_common::head::IN_REQUEST;
+use baton_common::policy::mapped;
+use baton_common::socket::{Socket, flag, role};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use super::load::Datapath;
+use super::pod::Raw;
+use super::tcp::{self, Info};
+use super::workload::Attached;
+use crate::control::cgroup;
+
+/// What was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Adopted {
+    /// Connections that are followed now.
+    pub(crate) taken: usize,
+    /// Connections that are not, since they were in use or cannot be safely.
+    pub(crate) left: usize,
+    /// Processes whose connections could not be looked at.
+    pub(crate) hidden: usize,
+}
+
+/// Adopts the idle connections of all processes in the directory of `workload`.
+///
+/// # Errors
+/// If the kernel refuses to set a socket's state.
+pub(crate) fn adopt(datapath: &mut Datapath, workload: &Attached) -> anyhow::Result<Adopted> {
+    let mut adopted = Adopted::default();
+    let mut sockets: HashMap<u64, OwnedFd> = HashMap::new();
+    for process in cgroup::processes(&workload.desired.cgroup) {
+        if gather(process, &mut sockets).is_err() && Path::new(&format!("/proc/{process}")).exists() {
+            adopted.hidden += 1;
+        }
+    }
+    let listening: HashSet<u16> = sockets
+        .values()
+        .filter(|socket| tcp::info(*socket).is_some_and(|info| info.is_listening()))
+        .filter_map(|socket| Some(tcp::local(socket)?.port()))
+        .collect();
+    let members: HashSet<u64> = datapath.members()?.keys().flatten().collect();
+    for socket in sockets.values() {
+        let Some(info) = tcp::info(socket).filter(Info::is_established) else { continue };
+        let Some((local, peer)) = tcp::local(socket).zip(tcp::peer(socket)) else { continue };
+        let accepted = listening.contains(&local.port());
+        match take(datapath, workload, socket, &info, peer, accepted, &members)? {
+            Outcome::Followed => {}
+            Outcome::Taken => adopted.taken += 1,
+            Outcome::Left => adopted.left += 1,
+        }
+    }
+    Ok(adopted)
+}
+
+enum Outcome {
+    /// It was followed before.
+    Followed,
+    Taken,
+    Left,
+}
+
+/// Copies of all TCP sockets of `process`, by inode.
+fn gather(process: i32, sockets: &mut HashMap<u64, OwnedFd>) -> anyhow::Result<()> {
+    let descriptors = std::fs::read_dir(format!("/proc/{process}/fd"))?;
+    let handle = tcp::process(process)?;
+    for entry in descriptors.flatten() {
+        let Ok(target) = std::fs::read_link(entry.path()) else { continue };
+        let target = target.to_string_lossy();
+        let inode = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')?.parse().ok());
+        let (Some(inode), Ok(number)) = (inode, entry.file_name().to_string_lossy().parse()) else { continue };
+        if sockets.contains_key(&inode) {
+            continue;
+        }
+        let socket = tcp::copy(&handle, number)?;
+        if tcp::info(&socket).is_some() {
+            sockets.insert(inode, socket);
+        }
+    }
+    Ok(())
+}
+
+fn take(
+    datapath: &mut Datapath,
+    workload: &Attached,
+    socket: &OwnedFd,
+    before: &Info,
+    peer: SocketAddr,
+    accepted: bool,
+    members: &HashSet<u64>,
+) -> anyhow::Result<Outcome> {
+    let known = datapath.sockets()?.get(socket, 0).ok().map(|Raw(state)| state);
+    if known.is_some_and(|state| state.generation == workload.generation && state.workload == workload.index) {
+        return Ok(Outcome::Followed);
+    }
+    if !is_between_messages(socket, before, accepted) || !accepted && !can_join(datapath, socket)? {
+        return Ok(Outcome::Left);
+    }
+    let Some(cookie) = tcp::cookie(socket) else { return Ok(Outcome::Left) };
+    let known = known.unwrap_or_default();
+    let mut state = Socket {
+        cookie,
+        workload: workload.index,
+        generation: workload.generation,
+        role: if accepted { role::ACCEPTED } else { role::CONNECTED },
+        flags: flag::ADOPTED | flag::USED | known.flags & flag::COUNTED,
+        peer_port: peer.port(),
+        peer: match peer.ip() {
+            IpAddr::V4(address) => mapped(address.octets()),
+            IpAddr::V6(address) => address.octets(),
+        },
+        // What this connection holds from an earlier time stays its own.
+        slot: known.slot,
+        context: known.context,
+        tgid: known.tgid,
+        ..Socket::default()
+    };
+    state.request.flags = IN_REQUEST;
+    datapath.sockets()?.insert(socket, &Raw(state), 0).context("failed to set a socket's state")?;
+    // A byte that passed since could be the beginning of a message.
+    if tcp::info(socket).is_none_or(|now| !now.has_same_bytes(before)) {
+        state.role = role::NONE;
+        datapath.sockets()?.insert(socket, &Raw(state), 0).context("failed to set a socket's state")?;
+        return Ok(Outcome::Left);
+    }
+    if !accepted && !members.contains(&cookie) {
+        // It may have been closed meanwhile.
+        let _ = datapath.members()?.insert(cookie, socket.as_raw_fd(), 0);
+    }
+    Ok(Outcome::Taken)
+}
+
+/// Whether nothing is under way on a connection, as far as can be told.
+fn is_between_messages(socket: &OwnedFd, info: &Info, accepted: bool) -> bool {
+    let all_read = tcp::unread(socket) == Some(0);
+    let fresh = info.has_no_bytes();
+    // Accepted: a response was the last word; connected: it was a response, too.
+    let answered = if accepted { info.sent_last() } else { info.received_last() };
+    all_read && info.all_acknowledged() && (fresh || answered && info.is_idle())
+}
+
+/// Whether a connected socket can become a member while it is in use.
+///
+/// With the stream verdict, received data goes to a queue that a thread which
+/// sleeps in a blocking read already would never look at. Threads do not sleep
+/// in reads of non-blocking sockets.
+fn can_join(datapath: &Datapath, socket: &OwnedFd) -> anyhow::Result<bool> {
+    if !datapath.is_cured() {
+        return Ok(true);
+    }
+    let flags = fcntl(socket, FcntlArg::F_GETFL).context("failed to read a socket's flags")?;
+    Ok(OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK))
+}
