@@ -116,7 +116,8 @@ pub(crate) fn first_line(scan: &mut Scan, window: &Window, start: u32, end: u32)
         return false;
     };
     // At least one byte of target between the two spaces.
-    if method_len == 0 || method_len + 10 >= len {
+    let target = window.byte(start.wrapping_add(method_len).wrapping_add(1));
+    if method_len == 0 || method_len + 10 >= len || target == b' ' {
         return false;
     }
     begin_first_line(scan, window, start, len);

@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         check_sources()?;
     }
     say::step("building the eBPF object from source, and baton");
-    let baton = workspace::build_baton()?;
+    prebuilt::build_from_source()?;
     if everything {
         check_object()?;
     }
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut real = workspace::cargo(&["test", "--package", "baton-tests", "--release", "--no-fail-fast"]);
     // One after the other: they measure what is left behind in the whole kernel, and fill small machines.
     real.args(&filter).args(["--", "--test-threads=1"]);
-    real.env("BATON_BIN", &baton).env("BATON_PYTHON", workspace::venv().join("bin/python"));
+    real.env("BATON_BIN", workspace::release("baton")).env("BATON_PYTHON", workspace::venv().join("bin/python"));
     passed &= test(&mut real, &mut closing)?;
 
     say::step(&format!("finished after {} s", start.elapsed().as_secs()));

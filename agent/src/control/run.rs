@@ -36,6 +36,28 @@ struct Daemon {
     /// Sockets that ever shall leave, as of the last look; and whether some still wait.
     to_leave: u64,
     waiting: bool,
+    adoption: Adoption,
+}
+
+/// When open connections are looked at again that were in use.
+#[derive(Clone, Copy, Debug)]
+struct Adoption {
+    /// Housekeeping rounds until the next look; 0 if none is due.
+    rounds: u32,
+    /// Rounds before the last look.
+    pause: u32,
+}
+
+impl Adoption {
+    /// Longest pause, in rounds: after it, what is left is left.
+    const LAST: u32 = 64;
+    const NONE: Self = Self { rounds: 0, pause: 0 };
+
+    /// After a look that left some connections: the next one comes after twice the time.
+    const fn again(self) -> Self {
+        let pause = if self.pause == 0 { 1 } else { self.pause * 2 };
+        if pause > Self::LAST { Self::NONE } else { Self { rounds: pause, pause } }
+    }
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -52,7 +74,7 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
     let mut listener = Listener::open(&arguments.socket)?;
     let mut reader = Reader::new(datapath.take_events()?, &plan.headers);
     let mut daemon =
-        Daemon { arguments, plan, datapath, workloads: Workloads::default(), guard: None, to_leave: 0, waiting: false };
+        Daemon { arguments, plan, datapath, workloads: Workloads::default(), guard: None, to_leave: 0, waiting: false, adoption: Adoption::NONE };
     let ended = match daemon.begin(desired) {
         Ok(()) => daemon.serve(&mut signals, &mut listener, &mut reader).await,
         Err(error) => Err(error),
@@ -118,7 +140,10 @@ impl Daemon {
                         self.datapath.want_events(false)?;
                     }
                 }
-                _ = housekeeping.tick() => self.let_leave()?,
+                _ = housekeeping.tick() => {
+                    self.let_leave()?;
+                    self.look_again()?;
+                }
             }
         }
     }
@@ -167,14 +192,17 @@ impl Daemon {
             old.dismiss();
         }
         self.workloads.switch_on(&mut self.datapath)?;
+        self.adoption = Adoption::NONE;
         self.adopt()
     }
 
     /// Takes in the connections that were open before their workload was selected.
     fn adopt(&mut self) -> anyhow::Result<()> {
+        let mut left = 0;
         for workload in self.workloads.iter() {
             let adopted = adopt::adopt(&mut self.datapath, workload)?;
-            if adopted.hidden > 0 {
+            left += adopted.left;
+            if adopted.hidden > 0 && self.adoption.pause == 0 {
                 observe::say(&format!(
                     "the open connections of {} processes of {} are not followed until they are opened anew: it takes CAP_SYS_PTRACE to look at them",
                     adopted.hidden, workload.desired.name
@@ -182,7 +210,20 @@ impl Daemon {
             }
             tracing::info!(workload = workload.desired.name, ?adopted, "open connections");
         }
+        self.adoption = if left > 0 { self.adoption.again() } else { Adoption::NONE };
         Ok(())
+    }
+
+    /// Looks again at connections that were in use, with growing pauses.
+    fn look_again(&mut self) -> anyhow::Result<()> {
+        match self.adoption.rounds {
+            0 => Ok(()),
+            1 => self.adopt(),
+            _ => {
+                self.adoption.rounds -= 1;
+                Ok(())
+            }
+        }
     }
 
     /// Starts another guard where somebody killed it.

@@ -14,6 +14,10 @@ use baton_tests::wait;
 /// "At once": what reading a configuration may take.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
+/// The pause of a client between two requests, and how long it may take until baton finds one.
+const REST: Duration = Duration::from_millis(400);
+const TAKEN_IN: Duration = Duration::from_secs(20);
+
 #[test]
 fn incident_09_connections_older_than_the_daemon_are_covered() -> Result<()> {
     let recorder = Recorder::echoing_targets()?;
@@ -55,7 +59,12 @@ fn incident_11_switching_off_stops_at_once_and_on_again_works() -> Result<()> {
     let mut kept = Probe::kept(app.address(), &recorder);
     let mut fresh = Probe::fresh(app.address(), &recorder);
     for _ in 0..2 {
-        wait::until("propagation to begin", AT_ONCE, || Ok(kept.is_propagated()?.then_some(())))?;
+        wait::until("propagation on new connections", AT_ONCE, || Ok(fresh.is_propagated()?.then_some(())))?;
+        // A connection that was open before is taken in when it rests.
+        wait::until("propagation on an old connection", TAKEN_IN, || {
+            std::thread::sleep(REST);
+            Ok(kept.is_propagated()?.then_some(()))
+        })?;
         for _ in 0..50 {
             ensure!(kept.is_propagated()? && fresh.is_propagated()?, "lost\n{}", daemon.output());
         }

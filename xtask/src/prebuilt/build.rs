@@ -1,8 +1,9 @@
 //! Fresh eBPF objects, made by `agent/build.rs` itself, so that nobody else knows how.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -18,12 +19,29 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    /// Builds baton, and with it the object for this machine.
+    /// Builds baton, and with it the object for this machine, from source.
     pub(super) fn new() -> Result<Self> {
+        let (builder, origin) = Self::build()?;
+        if is_source(&origin) {
+            return Ok(builder);
+        }
+        // The tools may have come since cargo last ran the script, which cargo cannot see.
+        let script = workspace::root().join("agent/build.rs");
+        File::options()
+            .append(true)
+            .open(&script)
+            .and_then(|file| file.set_modified(SystemTime::now()))
+            .with_context(|| format!("failed to touch {}", script.display()))?;
+        let (builder, origin) = Self::build()?;
+        refuse_committed(&origin)?;
+        Ok(builder)
+    }
+
+    fn build() -> Result<(Self, String)> {
         let arguments = ["build", "--release", "--package", "baton", "--message-format=json-render-diagnostics"];
-        let mut command = workspace::cargo(&arguments);
-        let output = process::read_aloud(&mut command).context("failed to build baton; cargo's messages are above")?;
-        let messages: Vec<Message> = output
+        let printed = process::read_aloud(&mut workspace::cargo(&arguments))
+            .context("failed to build baton; cargo's messages are above")?;
+        let messages: Vec<Message> = printed
             .lines()
             .filter_map(|line| serde_json::from_str::<Message>(line).ok())
             .filter(|message| is_agent(&message.package_id))
@@ -33,10 +51,10 @@ impl Builder {
         let (Some(compiled), Some(executed)) = (compiled, executed) else {
             bail!("cargo reports no build script of the package baton");
         };
-        let origin = executed.env.iter().find(|(name, _)| name == "BATON_EBPF_ORIGIN");
-        refuse_committed(origin.map_or("", |(_, origin)| origin))?;
         let script = compiled.filenames.first().context("cargo names no file of baton's build script")?;
-        Ok(Self { script: script.clone(), host_output: executed.out_dir.clone() })
+        let origin = executed.env.iter().find(|(name, _)| name == "BATON_EBPF_ORIGIN");
+        let origin = origin.map_or_else(String::new, |(_, origin)| origin.clone());
+        Ok((Self { script: script.clone(), host_output: executed.out_dir.clone() }, origin))
     }
 
     /// The object for an architecture, without DWARF, which only debuggers read and which is most of its size.
@@ -94,9 +112,13 @@ fn is_agent(package_id: &str) -> bool {
     package_id.rsplit_once('#').is_some_and(|(_, name)| name.starts_with("baton@"))
 }
 
+fn is_source(origin: &str) -> bool {
+    origin == "source"
+}
+
 /// A copy of the committed object is always equal to it.
 fn refuse_committed(origin: &str) -> Result<()> {
-    if origin != "source" {
+    if !is_source(origin) {
         bail!("agent/build.rs took the committed object instead of building: is bpf-linker on the search path?");
     }
     Ok(())

@@ -37,6 +37,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     refresh()
 }
 
+/// Builds baton with an object from source.
+pub(crate) fn build_from_source() -> Result<()> {
+    Builder::new().map(drop)
+}
+
 /// Whether a machine like this one can do without building the object.
 pub(crate) fn is_here() -> bool {
     committed(std::env::consts::ARCH).is_file()
