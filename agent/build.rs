@@ -34,7 +34,8 @@ fn main() -> anyhow::Result<()> {
 
 /// What a build from source lacks.
 fn missing_tool() -> Option<&'static str> {
-    let sysroot = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).args(["--print", "sysroot"]).output();
+    let sysroot =
+        Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).args(["--print", "sysroot"]).output();
     let has_source = sysroot.is_ok_and(|output| {
         let path = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         Path::new(&path).join("lib/rustlib/src/rust/library/core").is_dir()
@@ -98,8 +99,11 @@ fn write_rustc_wrapper() -> anyhow::Result<String> {
     let mut script = String::from(
         "#!/bin/sh\ncase \" $* \" in *' bpfel-unknown-none '*) set -- \"$@\" -Ctarget-cpu=v3 ;; esac\nexec \"$@\"",
     );
-    let mut registries: Vec<PathBuf> =
-        fs::read_dir(home.join("registry/src")).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let mut registries: Vec<PathBuf> = fs::read_dir(home.join("registry/src"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
     registries.sort();
     for registry in registries {
         write!(script, " '--remap-path-prefix={}=crates'", registry.display())?;

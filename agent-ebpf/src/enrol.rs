@@ -32,7 +32,9 @@ const MAX_DEPTH: u32 = 12;
 #[inline(always)]
 pub(crate) fn state(sk: *mut c_void) -> Option<&'static mut Socket> {
     // SAFETY: the verifier checks `sk`; the value lives as long as the socket.
-    unsafe { bpf_sk_storage_get(ptr::from_ref(&SOCKETS).cast_mut().cast(), sk, ptr::null_mut(), 0).cast::<Socket>().as_mut() }
+    unsafe {
+        bpf_sk_storage_get(ptr::from_ref(&SOCKETS).cast_mut().cast(), sk, ptr::null_mut(), 0).cast::<Socket>().as_mut()
+    }
 }
 
 #[inline(always)]
@@ -86,9 +88,8 @@ fn connected(ops: *mut bpf_sock_ops, sk: *mut c_void) {
     socket.request.seq = tcp.write_seq();
     let mut cookie = socket.cookie;
     // SAFETY: `ops` is the program's context; the key lives on the stack.
-    let refused = unsafe {
-        bpf_sock_hash_update(ops, ptr::from_ref(&MEMBERS).cast_mut().cast(), (&raw mut cookie).cast(), 0)
-    };
+    let refused =
+        unsafe { bpf_sock_hash_update(ops, ptr::from_ref(&MEMBERS).cast_mut().cast(), (&raw mut cookie).cast(), 0) };
     if refused != 0 {
         flow::count(workload, counter::NOT_ENROLLED as u32);
         return;

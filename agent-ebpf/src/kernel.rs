@@ -14,7 +14,6 @@ use crate::source::{MAX_PIECES, Piece, Source};
 #[unsafe(no_mangle)]
 static LAYOUT: Layout = Layout::UNKNOWN;
 
-
 /// Offset of one field of [`Layout`], as user space set it.
 macro_rules! offset {
     ($field:ident) => {
@@ -227,9 +226,8 @@ pub(crate) fn syscall_buffers(source: &mut Source, len: u32) -> bool {
             // struct user_msghdr, include/linux/socket.h: msg_iov at 16, msg_iovlen at 24.
             let mut header = [0u64; 2];
             // SAFETY: the helper checks the address.
-            let failed = unsafe {
-                bpf_probe_read_user((&raw mut header).cast(), 16, buffer.wrapping_add(16) as *const c_void)
-            };
+            let failed =
+                unsafe { bpf_probe_read_user((&raw mut header).cast(), 16, buffer.wrapping_add(16) as *const c_void) };
             failed == 0 && vector(source, header[0], header[1])
         }
         _ => false,

@@ -84,14 +84,7 @@ pub extern "C" fn iter_tcp_leave(ctx: *mut IterTcp) -> i32 {
         if tcp.is_member() {
             let mut cookie = socket.cookie;
             // SAFETY: the key lives on the stack; `sk` is a socket with a type.
-            unsafe {
-                bpf_map_update_elem(
-                    ptr::from_ref(&MEMBERS).cast_mut().cast(),
-                    (&raw mut cookie).cast(),
-                    sk,
-                    0,
-                )
-            };
+            unsafe { bpf_map_update_elem(ptr::from_ref(&MEMBERS).cast_mut().cast(), (&raw mut cookie).cast(), sk, 0) };
             waits = true;
         }
     }

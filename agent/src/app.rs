@@ -16,10 +16,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<u8> {
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("BATON_LOG").unwrap_or_else(|_| "warn".into()))
         .init();
     // One thread: the guard is a fork of this process.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("failed to start the event loop")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the event loop")?;
     match cli.command {
         Command::Exec(exec) => runtime.block_on(control::exec::run(exec)),
         Command::Run(run) => runtime.block_on(control::run::run(run)).map(|()| 0),

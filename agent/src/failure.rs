@@ -46,7 +46,9 @@ pub(crate) enum Failure {
     )]
     NoBtf(String),
     /// Inserting would not be safe on this kernel.
-    #[error("the self-test failed: {0}. Nothing was attached, since this kernel could break connections: use one without the fault; `baton doctor` shows all findings")]
+    #[error(
+        "the self-test failed: {0}. Nothing was attached, since this kernel could break connections: use one without the fault; `baton doctor` shows all findings"
+    )]
     SelfTest(String),
     /// The command of `baton exec` cannot be started.
     #[error("cannot run {command}: {error}")]

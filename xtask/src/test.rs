@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::unistd::geteuid;
 
 use crate::setup::{self, Purpose};
-use crate::{interrupt, prebuilt, process, say, workspace};
+use crate::{demo, interrupt, prebuilt, process, say, workspace};
 
 const FUZZ_SECONDS: &str = "20";
 
@@ -37,22 +37,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         check_object()?;
     }
 
-    let filter: Vec<&str> = arguments.filter.iter().map(String::as_str).collect();
     let mut closing = Vec::new();
-    say::step("testing the pure parts");
-    let mut pure = workspace::cargo(&["test", "--workspace", "--no-fail-fast"]);
-    pure.args(["--exclude", "baton-tests", "--exclude", "baton-ebpf"]).args(&filter);
-    let mut passed = test(&mut pure, &mut closing)?;
+    let mut passed = pure_parts(arguments, &mut closing)?;
     if everything {
         passed &= fuzz()?;
     }
-
-    say::step("testing end to end, with real programs");
-    let mut real = workspace::cargo(&["test", "--package", "baton-tests", "--release", "--no-fail-fast"]);
-    // One after the other: they measure what is left behind in the whole kernel, and fill small machines.
-    real.args(&filter).args(["--", "--test-threads=1"]);
-    real.env("BATON_BIN", workspace::release("baton")).env("BATON_PYTHON", workspace::venv().join("bin/python"));
-    passed &= test(&mut real, &mut closing)?;
+    passed &= end_to_end(arguments, &mut closing)?;
+    if everything {
+        say::step("running the demo");
+        passed &= demo::run().inspect_err(say::failure).is_ok();
+        interrupt::check()?;
+    }
 
     say::step(&format!("finished after {} s", start.elapsed().as_secs()));
     for line in &closing {
@@ -89,6 +84,24 @@ fn fuzz() -> Result<bool> {
     let own = std::env::current_exe().context("failed to find this executable")?;
     let status = process::status(Command::new(own).args(["fuzz", "--seconds", FUZZ_SECONDS]))?;
     Ok(status.success())
+}
+
+fn pure_parts(arguments: &Arguments, closing: &mut Vec<String>) -> Result<bool> {
+    say::step("testing the pure parts");
+    let mut command = workspace::cargo(&["test", "--workspace", "--no-fail-fast"]);
+    command.args(["--exclude", "baton-tests", "--exclude", "baton-ebpf"]).args(&arguments.filter);
+    test(&mut command, closing)
+}
+
+fn end_to_end(arguments: &Arguments, closing: &mut Vec<String>) -> Result<bool> {
+    say::step("testing end to end, with real programs");
+    let mut command = workspace::cargo(&["test", "--package", "baton-tests", "--release", "--no-fail-fast"]);
+    // One after the other: they look for what is left behind in the whole kernel, and fill small machines.
+    command.args(&arguments.filter).args(["--", "--test-threads=1"]);
+    command.env("BATON_BIN", workspace::release("baton")).env("BATON_PYTHON", workspace::venv().join("bin/python"));
+    // Backtraces of errors that a test returns show the test runner only.
+    command.env("RUST_LIB_BACKTRACE", "0");
+    test(&mut command, closing)
 }
 
 /// Runs a test command with its output passed through, keeps the runner's closing lines, and says whether all passed.

@@ -54,9 +54,8 @@ pub(crate) fn check(claim: &Claim) -> Result<*mut Context, Reason> {
     }
     let newest = if claim.kind == kind::SHARED { process::get(claim.tgid).newest } else { 0 };
     // SAFETY: a map value; `id` is read again after its lines were copied.
-    let (id, state, since) = unsafe {
-        (core::ptr::read_volatile(&raw const (*context).id), (*context).state, (*context).since)
-    };
+    let (id, state, since) =
+        unsafe { (core::ptr::read_volatile(&raw const (*context).id), (*context).state, (*context).since) };
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     claim.check(id, state, since, newest, now, max_age)?;

@@ -76,7 +76,13 @@ pub(super) fn complete(socket: &mut Socket, names: *const Names, tid: u32, tgid:
     flow::send(
         socket,
         &socket.request,
-        &Flow { kind: kind::INBOUND, verdict: 0, reason: reason as u8, context: socket.context, names: socket.request.present },
+        &Flow {
+            kind: kind::INBOUND,
+            verdict: 0,
+            reason: reason as u8,
+            context: socket.context,
+            names: socket.request.present,
+        },
     );
 }
 

@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn ipv4_ranges_are_mapped() {
-        let addresses = Addresses::new(&["203.0.113.7/24".parse().expect("legal")], &["10.0.0.0/8".parse().expect("legal")]);
+        let addresses =
+            Addresses::new(&["203.0.113.7/24".parse().expect("legal")], &["10.0.0.0/8".parse().expect("legal")]);
         let keys = addresses.keys(3);
         let (bits, key) = keys[INTERNAL.len()];
         assert_eq!((bits, key.workload, key.direction), (KEY_BITS + 120, 3, EGRESS));

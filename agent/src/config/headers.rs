@@ -49,7 +49,9 @@ impl Headers {
         let groups: Vec<u64> = names.iter().map(|name| self.group_of(name)).collect();
         Names::build(&names, &groups).map_err(|refused| {
             Failure::Usage(match refused {
-                Refused::TooManyPrefixes => format!("more than {MAX_PREFIXES} header prefixes are configured: name some headers in full"),
+                Refused::TooManyPrefixes => {
+                    format!("more than {MAX_PREFIXES} header prefixes are configured: name some headers in full")
+                }
                 _ => format!("{} header names are configured, {MAX_NAMES} is the limit: leave some out", names.len()),
             })
         })
@@ -66,7 +68,12 @@ impl Headers {
 
     /// The names whose bits are set.
     pub(crate) fn of_bits(&self, bits: u64) -> Vec<&str> {
-        self.names.iter().enumerate().filter(|(index, _)| bits >> index & 1 == 1).map(|(_, name)| name.as_str()).collect()
+        self.names
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| bits >> index & 1 == 1)
+            .map(|(_, name)| name.as_str())
+            .collect()
     }
 }
 

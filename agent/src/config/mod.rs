@@ -102,7 +102,9 @@ impl Config {
             }
             seen.push(&workload.cgroup);
         }
-        headers::Headers::resolve(&self.headers, &self.presets).and_then(|headers| headers.table()).map_err(|why| why.to_string())?;
+        headers::Headers::resolve(&self.headers, &self.presets)
+            .and_then(|headers| headers.table())
+            .map_err(|why| why.to_string())?;
         Ok(())
     }
 }

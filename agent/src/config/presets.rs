@@ -5,13 +5,8 @@ pub(crate) const GROUPS: [&[&str]; 3] = [TRACE_CONTEXT, B3, DATADOG];
 
 const TRACE_CONTEXT: &[&str] = &["traceparent", "tracestate"];
 const B3: &[&str] = &["b3", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-sampled", "x-b3-flags"];
-const DATADOG: &[&str] = &[
-    "x-datadog-trace-id",
-    "x-datadog-parent-id",
-    "x-datadog-sampling-priority",
-    "x-datadog-origin",
-    "x-datadog-tags",
-];
+const DATADOG: &[&str] =
+    &["x-datadog-trace-id", "x-datadog-parent-id", "x-datadog-sampling-priority", "x-datadog-origin", "x-datadog-tags"];
 
 /// All presets, by name.
 pub(crate) const PRESETS: [(&str, &[&str]); 18] = [
@@ -104,7 +99,9 @@ pub(crate) fn forbidden(name: &str) -> Option<String> {
     let (text, is_prefix) = name.strip_suffix('*').map_or((name, false), |text| (text, true));
     let covers = |other: &str| if is_prefix { other.starts_with(text) } else { other == text };
     if let Some(found) = FORBIDDEN.iter().find(|other| covers(other)) {
-        return Some(format!("it would carry `{found}`, which frames messages, belongs to one connection or holds credentials"));
+        return Some(format!(
+            "it would carry `{found}`, which frames messages, belongs to one connection or holds credentials"
+        ));
     }
     FORBIDDEN_PREFIXES
         .iter()
@@ -125,7 +122,9 @@ mod tests {
 
     #[test]
     fn credentials_and_framing_are_forbidden() {
-        for name in ["host", "content-length", "content-*", "c*", "cookie", "proxy-authorization", "auth*", "transfer-encoding"] {
+        for name in
+            ["host", "content-length", "content-*", "c*", "cookie", "proxy-authorization", "auth*", "transfer-encoding"]
+        {
             assert!(forbidden(name).is_some(), "{name}");
         }
     }

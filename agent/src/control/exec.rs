@@ -115,11 +115,7 @@ fn spawn(command: &mut Command, own: &cgroup::Own) -> std::io::Result<Child> {
 }
 
 /// Hands signals on and writes flow events until the command ends.
-async fn attend(
-    signals: &mut Signals,
-    child: &mut Child,
-    mut tick: impl FnMut(),
-) -> anyhow::Result<ExitStatus> {
+async fn attend(signals: &mut Signals, child: &mut Child, mut tick: impl FnMut()) -> anyhow::Result<ExitStatus> {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -46,7 +46,11 @@ pub(crate) enum Ended {
 impl Guard {
     /// Starts a guard for all that `datapath` and `workloads` hold now, and for
     /// `own`, a cgroup that baton made.
-    pub(crate) fn start(datapath: &mut Datapath, workloads: &mut Workloads, own: Option<&cgroup::Own>) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        datapath: &mut Datapath,
+        workloads: &mut Workloads,
+        own: Option<&cgroup::Own>,
+    ) -> anyhow::Result<Self> {
         let threads = fs::read_dir("/proc/self/task").context("failed to count threads")?.count();
         ensure!(threads == 1, "the guard must be started from a process with one thread, this has {threads}");
         let (lifeline, watched) = UnixStream::pair().context("failed to make the guard's lifeline")?;
@@ -128,7 +132,8 @@ fn settle(lifeline: &UnixStream) {
         })
         .collect();
     for (number, target) in open {
-        let is_bpf = target.starts_with("anon_inode:bpf") || target == "anon_inode:btf" || target == "anon_inode:[perf_event]";
+        let is_bpf =
+            target.starts_with("anon_inode:bpf") || target == "anon_inode:btf" || target == "anon_inode:[perf_event]";
         if number > 2 && number != lifeline.as_raw_fd() && !is_bpf {
             #[expect(unsafe_code, reason = "closing inherited descriptors")]
             // SAFETY: this process never uses what it holds of its parent's

@@ -73,8 +73,16 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
     selftest::choose(&mut datapath)?;
     let mut listener = Listener::open(&arguments.socket)?;
     let mut reader = Reader::new(datapath.take_events()?, &plan.headers);
-    let mut daemon =
-        Daemon { arguments, plan, datapath, workloads: Workloads::default(), guard: None, to_leave: 0, waiting: false, adoption: Adoption::NONE };
+    let mut daemon = Daemon {
+        arguments,
+        plan,
+        datapath,
+        workloads: Workloads::default(),
+        guard: None,
+        to_leave: 0,
+        waiting: false,
+        adoption: Adoption::NONE,
+    };
     let ended = match daemon.begin(desired) {
         Ok(()) => daemon.serve(&mut signals, &mut listener, &mut reader).await,
         Err(error) => Err(error),
@@ -114,7 +122,12 @@ impl Daemon {
         observe::print(&line);
     }
 
-    async fn serve(&mut self, signals: &mut Signals, listener: &mut Listener, reader: &mut Reader) -> anyhow::Result<()> {
+    async fn serve(
+        &mut self,
+        signals: &mut Signals,
+        listener: &mut Listener,
+        reader: &mut Reader,
+    ) -> anyhow::Result<()> {
         let mut ticks = tokio::time::interval(TICK);
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         for interval in [&mut ticks, &mut housekeeping] {

@@ -32,7 +32,9 @@ pub(crate) struct Listener {
 impl Listener {
     /// Listens at `path`, in place of a daemon that is gone.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty() && !directory.exists()) {
+        if let Some(directory) =
+            path.parent().filter(|directory| !directory.as_os_str().is_empty() && !directory.exists())
+        {
             std::fs::create_dir_all(directory).with_context(|| format!("failed to make {}", directory.display()))?;
             std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
         }

@@ -127,11 +127,11 @@ fn take(
         ..Socket::default()
     };
     state.request.flags = IN_REQUEST;
-    datapath.sockets()?.insert(socket, &Raw(state), 0).context("failed to set a socket's state")?;
+    datapath.sockets()?.insert(socket, Raw(state), 0).context("failed to set a socket's state")?;
     // A byte that passed since could be the beginning of a message.
     if tcp::info(socket).is_none_or(|now| !now.has_same_bytes(before)) {
         state.role = role::NONE;
-        datapath.sockets()?.insert(socket, &Raw(state), 0).context("failed to set a socket's state")?;
+        datapath.sockets()?.insert(socket, Raw(state), 0).context("failed to set a socket's state")?;
         return Ok(Outcome::Left);
     }
     if !accepted && !members.contains(&cookie) {

@@ -23,10 +23,21 @@ pub(crate) struct Capability {
 /// All capabilities that baton needs.
 pub(crate) const CAPABILITIES: [Capability; 3] = [
     Capability { name: "CAP_BPF", bit: 39, purpose: "to load programs and maps", with_sys_admin: true },
-    Capability { name: "CAP_NET_ADMIN", bit: 12, purpose: "to attach programs to sockets and cgroups", with_sys_admin: false },
-    Capability { name: "CAP_PERFMON", bit: 38, purpose: "to attach tracepoints and read kernel memory", with_sys_admin: true },
+    Capability {
+        name: "CAP_NET_ADMIN",
+        bit: 12,
+        purpose: "to attach programs to sockets and cgroups",
+        with_sys_admin: false,
+    },
+    Capability {
+        name: "CAP_PERFMON",
+        bit: 38,
+        purpose: "to attach tracepoints and read kernel memory",
+        with_sys_admin: true,
+    },
 ];
 
+const SYS_PTRACE: u32 = 19;
 const SYS_ADMIN: u32 = 21;
 
 /// Tracepoints without which nothing works, and the kernel version that brought them.
@@ -64,8 +75,13 @@ pub(crate) fn missing_capabilities() -> Vec<Capability> {
     let has = |bit: u32| effective >> bit & 1 == 1;
     CAPABILITIES
         .into_iter()
-        .filter(|capability| !has(capability.bit) && !(capability.with_sys_admin && has(SYS_ADMIN)))
+        .filter(|capability| !(has(capability.bit) || capability.with_sys_admin && has(SYS_ADMIN)))
         .collect()
+}
+
+/// Whether this process may copy other processes' descriptors.
+pub(crate) fn has_sys_ptrace() -> bool {
+    effective_capabilities() >> SYS_PTRACE & 1 == 1
 }
 
 fn effective_capabilities() -> u64 {
@@ -86,5 +102,6 @@ pub(crate) fn missing_tracepoint() -> Result<Option<&'static str>, Failure> {
 
 /// The running kernel's release.
 pub(crate) fn kernel_version() -> String {
-    nix::sys::utsname::uname().map_or_else(|_| "unknown".to_owned(), |name| format!("Linux {}", name.release().to_string_lossy()))
+    nix::sys::utsname::uname()
+        .map_or_else(|_| "unknown".to_owned(), |name| format!("Linux {}", name.release().to_string_lossy()))
 }

@@ -57,7 +57,9 @@ pub(crate) fn choose(datapath: &mut Datapath) -> anyhow::Result<Finding> {
     if receives(datapath).is_ok() {
         return Ok(Finding::Good);
     }
-    datapath.cure().map_err(|error| Failure::SelfTest(format!("FIONREAD of members is 0, and the cure for it is refused: {error:#}")))?;
+    datapath.cure().map_err(|error| {
+        Failure::SelfTest(format!("FIONREAD of members is 0, and the cure for it is refused: {error:#}"))
+    })?;
     receives(datapath)?;
     Ok(Finding::Cured)
 }
@@ -79,7 +81,10 @@ impl Pair {
             end.set_read_timeout(Some(LIMIT))?;
         }
         let cookie = tcp::cookie(&member).context("failed to read a socket's cookie")?;
-        datapath.members()?.insert(cookie, member.as_raw_fd(), 0).context("failed to put a socket into the SOCKHASH")?;
+        datapath
+            .members()?
+            .insert(cookie, member.as_raw_fd(), 0)
+            .context("failed to put a socket into the SOCKHASH")?;
         Ok(Self { member, peer, cookie })
     }
 
@@ -102,7 +107,9 @@ fn receives(datapath: &mut Datapath) -> anyhow::Result<()> {
         }
         wait_for_all(&pair.member, text.len())?;
         let mut received = vec![0; text.len()];
-        pair.member.read_exact(&mut received).map_err(|error| Failure::SelfTest(format!("reading from a member: {error}")))?;
+        pair.member
+            .read_exact(&mut received)
+            .map_err(|error| Failure::SelfTest(format!("reading from a member: {error}")))?;
         if received != text {
             return Err(Failure::SelfTest("a member received other bytes than were sent".to_owned()).into());
         }
@@ -194,11 +201,19 @@ fn pretend(datapath: &mut Datapath, pair: &Pair, line: &[u8]) -> anyhow::Result<
     let mut contexts: Array<_, Raw<Context>> = datapath.map("CONTEXTS")?;
     contexts.set(SLOT, Raw(context), 0)?;
     let claim = Claim::own(ID, SLOT, std::process::id());
-    let mut socket = Socket { cookie: pair.cookie, role: role::CONNECTED, workload: SELF_TEST, generation: GENERATION, peer: loopback, connect: claim, ..Socket::default() };
+    let mut socket = Socket {
+        cookie: pair.cookie,
+        role: role::CONNECTED,
+        workload: SELF_TEST,
+        generation: GENERATION,
+        peer: loopback,
+        connect: claim,
+        ..Socket::default()
+    };
     socket.peer_port = pair.member.peer_addr()?.port();
     socket.request.flags = IN_REQUEST;
     socket.flags = baton_common::socket::flag::ADOPTED;
-    datapath.sockets()?.insert(&pair.member, &Raw(socket), 0).context("failed to set a socket's state")
+    datapath.sockets()?.insert(&pair.member, Raw(socket), 0).context("failed to set a socket's state")
 }
 
 /// Takes back what [`pretend`] did.

@@ -152,8 +152,12 @@ pub(crate) fn peer(socket: &impl AsRawFd) -> Option<SocketAddr> {
 
 fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
     match storage.family()? {
-        nix::sys::socket::AddressFamily::Inet => storage.as_sockaddr_in().map(|address| SocketAddr::V4((*address).into())),
-        nix::sys::socket::AddressFamily::Inet6 => storage.as_sockaddr_in6().map(|address| SocketAddr::V6((*address).into())),
+        nix::sys::socket::AddressFamily::Inet => {
+            storage.as_sockaddr_in().map(|address| SocketAddr::V4((*address).into()))
+        }
+        nix::sys::socket::AddressFamily::Inet6 => {
+            storage.as_sockaddr_in6().map(|address| SocketAddr::V6((*address).into()))
+        }
         _ => None,
     }
 }

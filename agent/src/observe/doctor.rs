@@ -1,5 +1,263 @@
-//! `baton doctor`.
+//! `baton doctor`: what this machine offers, which hooks are used, what the
+//! self-test finds, and what to do where something is missing.
+
+use serde::Serialize;
+
 use crate::cli::Doctor;
-pub(crate) fn run(_doctor: &Doctor) -> anyhow::Result<u8> {
-    Ok(0)
+use crate::config::Limits;
+use crate::config::headers::Headers;
+use crate::control::cgroup;
+use crate::datapath::load::{Datapath, Options};
+use crate::datapath::probe::{self, CAPABILITIES};
+use crate::datapath::selftest::{self, Finding};
+use crate::failure::Failure;
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    /// As it should be.
+    Ok,
+    /// Works, with a limit.
+    Note,
+    /// baton cannot run.
+    Missing,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    status: Status,
+    detail: String,
+    remedy: Option<String>,
+}
+
+/// Where baton hooks into the kernel, and why there.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Hook {
+    step: &'static str,
+    hook: &'static str,
+    why: &'static str,
+}
+
+const HOOKS: [Hook; 6] = [
+    Hook {
+        step: "enrol",
+        hook: "sock_ops on each workload's cgroup (bpf_link)",
+        why: "runs for sockets of selected workloads only, and ends with baton",
+    },
+    Hook {
+        step: "read",
+        hook: "BTF tracepoint sock_recv_length",
+        why: "one run for each read, in the thread that reads; works where fentry and kprobes are not to be had",
+    },
+    Hook { step: "write", hook: "sk_msg on a SOCKHASH", why: "runs in the thread that writes, with the bytes in hand" },
+    Hook {
+        step: "answer",
+        hook: "BTF tracepoints sock_send_length and inet_sock_set_state",
+        why: "see the end of each response, and of each connection",
+    },
+    Hook {
+        step: "attribute",
+        hook: "BTF tracepoints sched_process_fork, _exec and _exit",
+        why: "new threads and processes inherit what is certain",
+    },
+    Hook {
+        step: "leave",
+        hook: "sock_ops RTT callback and iter/tcp",
+        why: "connections that do not speak HTTP/1 go back to the stock path when their queue is empty",
+    },
+];
+
+/// What `baton doctor` found.
+#[derive(Debug, Serialize)]
+struct Report {
+    ok: bool,
+    kernel: String,
+    checks: Vec<Check>,
+    hooks: Vec<Hook>,
+    /// Kernel memory of all maps, in bytes, with the default limits.
+    map_bytes: Option<u64>,
+}
+
+/// Looks at everything, and says it. The exit status is that of the first thing
+/// that keeps baton from running.
+pub(crate) fn run(doctor: &Doctor) -> anyhow::Result<u8> {
+    let status;
+    let mut checks = vec![kernel(), btf(), cgroups()];
+    checks.extend(capabilities());
+    let mut map_bytes = None;
+    let is_missing = |checks: &[Check]| checks.iter().any(|check| check.status == Status::Missing);
+    if is_missing(&checks) {
+        status = probe::require().err().map_or(0, |failure| failure.status());
+    } else {
+        match load() {
+            Ok(mut datapath) => {
+                checks.push(Check {
+                    name: "programs",
+                    status: Status::Ok,
+                    detail: "the kernel accepts all of them".to_owned(),
+                    remedy: None,
+                });
+                map_bytes = memory_of_maps();
+                let (check, failed) = self_test(&mut datapath);
+                checks.push(check);
+                status = failed;
+            }
+            Err(error) => {
+                status = error.downcast_ref::<Failure>().map_or(1, Failure::status);
+                checks.push(Check {
+                    name: "programs",
+                    status: Status::Missing,
+                    detail: format!("{error:#}"),
+                    remedy: Some("use a kernel of a current distribution, and tell us of this one".to_owned()),
+                });
+            }
+        }
+    }
+    let report =
+        Report { ok: !is_missing(&checks), kernel: probe::kernel_version(), checks, hooks: HOOKS.to_vec(), map_bytes };
+    super::print(&if doctor.json { serde_json::to_string(&report)? } else { text(&report) });
+    Ok(status)
+}
+
+fn kernel() -> Check {
+    let version = probe::kernel_version();
+    match probe::missing_tracepoint() {
+        Ok(Some(missing)) => Check {
+            name: "kernel",
+            status: Status::Missing,
+            detail: format!("{version} has no tracepoint {missing}"),
+            remedy: Some("use Linux 6.3 or later".to_owned()),
+        },
+        _ => Check { name: "kernel", status: Status::Ok, detail: version, remedy: None },
+    }
+}
+
+fn btf() -> Check {
+    match probe::missing_tracepoint() {
+        Err(error) => Check {
+            name: "type information",
+            status: Status::Missing,
+            detail: error.to_string(),
+            remedy: Some("use a kernel that was built with CONFIG_DEBUG_INFO_BTF=y".to_owned()),
+        },
+        Ok(_) => Check {
+            name: "type information",
+            status: Status::Ok,
+            detail: crate::datapath::layout::BTF_PATH.to_owned(),
+            remedy: None,
+        },
+    }
+}
+
+fn cgroups() -> Check {
+    match cgroup::mount() {
+        Ok(path) => Check { name: "cgroup v2", status: Status::Ok, detail: path.display().to_string(), remedy: None },
+        Err(error) => Check {
+            name: "cgroup v2",
+            status: Status::Missing,
+            detail: "no cgroup v2 hierarchy is mounted".to_owned(),
+            remedy: Some(error.to_string()),
+        },
+    }
+}
+
+fn capabilities() -> Vec<Check> {
+    let missing: Vec<&str> = probe::missing_capabilities().iter().map(|capability| capability.name).collect();
+    let mut checks: Vec<Check> = CAPABILITIES
+        .iter()
+        .map(|capability| {
+            let is_there = !missing.contains(&capability.name);
+            Check {
+                name: capability.name,
+                status: if is_there { Status::Ok } else { Status::Missing },
+                detail: capability.purpose.to_owned(),
+                remedy: (!is_there).then(|| "run baton as root, or grant the capability".to_owned()),
+            }
+        })
+        .collect();
+    let (ptrace, purpose) = (probe::has_sys_ptrace(), "to take in connections that are open when `baton run` starts");
+    checks.push(Check {
+        name: "CAP_SYS_PTRACE",
+        status: if ptrace { Status::Ok } else { Status::Note },
+        detail: purpose.to_owned(),
+        remedy: (!ptrace).then(|| "without it, connections are followed from their next opening on".to_owned()),
+    });
+    checks
+}
+
+fn load() -> anyhow::Result<Datapath> {
+    let limits = Limits::default();
+    Datapath::load(
+        Options { contexts: limits.contexts, max_age: limits.max_age() },
+        &Headers::resolve(&[], &[])?.table()?,
+    )
+}
+
+fn self_test(datapath: &mut Datapath) -> (Check, u8) {
+    match selftest::choose(datapath) {
+        Ok(Finding::Good) => {
+            let detail = "sockets behave as they should, and an inserted line arrives";
+            (Check { name: "self-test", status: Status::Ok, detail: detail.to_owned(), remedy: None }, 0)
+        }
+        Ok(Finding::Cured) => {
+            let detail = "an inserted line arrives; this kernel's FIONREAD is wrong for sockets in a SOCKHASH, so received data passes through a stream verdict, with which all is well";
+            (Check { name: "self-test", status: Status::Ok, detail: detail.to_owned(), remedy: None }, 0)
+        }
+        Err(error) => (
+            Check {
+                name: "self-test",
+                status: Status::Missing,
+                detail: format!("{error:#}"),
+                remedy: Some(
+                    "use another kernel: on this one baton could break connections, so it does not start".to_owned(),
+                ),
+            },
+            error.downcast_ref::<Failure>().map_or(1, Failure::status),
+        ),
+    }
+}
+
+/// Kernel memory of this process's maps, as the kernel counts it.
+fn memory_of_maps() -> Option<u64> {
+    let mut sum = 0;
+    for entry in std::fs::read_dir("/proc/self/fd").ok()?.flatten() {
+        let is_map = std::fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == "anon_inode:bpf-map");
+        if is_map {
+            let info =
+                std::fs::read_to_string(format!("/proc/self/fdinfo/{}", entry.file_name().to_string_lossy())).ok()?;
+            sum += info.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse::<u64>().ok())?;
+        }
+    }
+    Some(sum)
+}
+
+fn text(report: &Report) -> String {
+    let mut lines = vec![format!("baton {} on {}", env!("CARGO_PKG_VERSION"), report.kernel), String::new()];
+    for check in &report.checks {
+        let mark = match check.status {
+            Status::Ok => "ok  ",
+            Status::Note => "note",
+            Status::Missing => "FAIL",
+        };
+        lines.push(format!("{mark}  {:<16}  {}", check.name, check.detail));
+        if let Some(remedy) = &check.remedy {
+            lines.push(format!("{:24}→ {remedy}", ""));
+        }
+    }
+    lines.push(String::new());
+    lines.push("Hooks".to_owned());
+    for hook in &report.hooks {
+        lines.push(format!("      {:<16}  {}", hook.step, hook.hook));
+        lines.push(format!("{:24}{}", "", hook.why));
+    }
+    if let Some(bytes) = report.map_bytes {
+        lines.push(String::new());
+        lines.push(format!("Maps take {:.1} MB of kernel memory with the default limits.", bytes as f64 / 1e6));
+    }
+    lines.push(String::new());
+    lines.push(if report.ok { "baton can run here." } else { "baton cannot run here: see FAIL above." }.to_owned());
+    lines.join("\n")
 }

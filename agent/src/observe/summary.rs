@@ -70,7 +70,11 @@ impl Summary {
             self.nothing_to_insert,
             self.already_present,
         );
-        text.push_str(&if lost == 0 { ", none lost.".to_owned() } else { format!(", {lost} lost ({}).", list(&self.lost)) });
+        text.push_str(&if lost == 0 {
+            ", none lost.".to_owned()
+        } else {
+            format!(", {lost} lost ({}).", list(&self.lost))
+        });
         if !self.not_followed.is_empty() {
             text.push_str(&format!(" Accepted connections not followed: {}.", list(&self.not_followed)));
         }

@@ -10,8 +10,8 @@ use crate::failure::Failure;
 
 /// Shows flow events until the daemon ends or nobody reads them.
 pub(crate) fn run(watch: &Watch) -> anyhow::Result<()> {
-    let stream = UnixStream::connect(&watch.socket)
-        .map_err(|error| Failure::NoDaemon { path: watch.socket.clone(), error })?;
+    let stream =
+        UnixStream::connect(&watch.socket).map_err(|error| Failure::NoDaemon { path: watch.socket.clone(), error })?;
     for line in BufReader::new(stream).lines() {
         let line = line?;
         let shown = if watch.json { line } else { describe(&line) };
@@ -60,6 +60,9 @@ mod tests {
     fn people_read_one_line() {
         let line = r#"{"time":"2026-01-02T03:04:05.678901Z","kind":"outbound","workload":"shop","comm":"python3","tid":7,
             "method":"GET","path":"/a","peer":"127.0.0.1:80","headers":[],"verdict":"lost","reason":"ambiguous","context":"00ab"}"#;
-        assert_eq!(describe(line), "03:04:05.678  out  shop  python3[7]  GET /a  to 127.0.0.1:80  lost: ambiguous  #ab");
+        assert_eq!(
+            describe(line),
+            "03:04:05.678  out  shop  python3[7]  GET /a  to 127.0.0.1:80  lost: ambiguous  #ab"
+        );
     }
 }
