@@ -81,7 +81,10 @@ fn connect(sk: *mut c_void) {
 fn connected(ops: *mut bpf_sock_ops, sk: *mut c_void) {
     let Some(tcp) = Tcp::from_context(sk) else { return };
     let Some(workload) = workload_of(tcp) else { return };
-    let Some(socket) = create(sk) else { return };
+    let Some(socket) = create(sk) else {
+        flow::count(workload, counter::NOT_ENROLLED as u32);
+        return;
+    };
     identify(ops, socket, workload);
     socket.role = role::CONNECTED;
     socket.request.flags = IN_REQUEST;
@@ -101,7 +104,10 @@ fn connected(ops: *mut bpf_sock_ops, sk: *mut c_void) {
 fn accepted(ops: *mut bpf_sock_ops, sk: *mut c_void) {
     let Some(tcp) = Tcp::from_context(sk) else { return };
     let Some(workload) = workload_of(tcp) else { return };
-    let Some(socket) = create(sk) else { return };
+    let Some(socket) = create(sk) else {
+        flow::count(workload, counter::NOT_ENROLLED as u32);
+        return;
+    };
     identify(ops, socket, workload);
     socket.role = role::ACCEPTED;
     socket.request.flags = IN_REQUEST;

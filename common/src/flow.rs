@@ -91,7 +91,7 @@ reasons! {
     FramingLost = 13, "framing-lost";
     /// The connection changed to another protocol.
     Upgraded = 14, "upgraded";
-    /// The executor table was full.
+    /// The table of threads was full.
     ExecutorsFull = 15, "executors-full";
     /// The kernel side had no scratch memory left on this processor.
     ScratchBusy = 16, "scratch-busy";
@@ -122,7 +122,7 @@ pub mod counter {
     pub const EVENTS_DROPPED: usize = 5;
     /// Inbound requests of which a header line was dropped.
     pub const LINES_DROPPED: usize = 6;
-    /// Connected sockets that could not be enrolled.
+    /// Sockets that could not be enrolled.
     pub const NOT_ENROLLED: usize = 7;
     /// Connected sockets that are not followed any more and shall leave the SOCKHASH.
     pub const TO_LEAVE: usize = 8;

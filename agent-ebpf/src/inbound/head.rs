@@ -66,7 +66,10 @@ pub(super) fn complete(socket: &mut Socket, names: *const Names, tid: u32, tgid:
             (*context).state = if ambiguous { state::AMBIGUOUS } else { state::LIVE };
             core::ptr::write_volatile(&raw mut (*context).id, id);
         }
-        claim(tid, Claim::own(id, slot, tgid));
+        if !claim(tid, Claim::own(id, slot, tgid)) {
+            reason = Reason::ExecutorsFull;
+            flow::count_inbound_loss(socket.workload, reason);
+        }
     } else {
         reason = Reason::ContextsFull;
         flow::count_inbound_loss(socket.workload, reason);
@@ -87,14 +90,14 @@ pub(super) fn complete(socket: &mut Socket, names: *const Names, tid: u32, tgid:
 }
 
 /// Makes `claim` current for `tid`. A thread that has another request open
-/// runs code of several requests: an event loop.
+/// runs code of several requests: an event loop. Returns false if the table is full.
 #[inline(always)]
-fn claim(tid: u32, mut claim: Claim) {
+fn claim(tid: u32, mut claim: Claim) -> bool {
     let before = executor::get(tid);
     if before.slot != claim.slot && executor::is_open(&before) {
         claim.flags |= claim_flag::EVENT_LOOP;
     }
-    executor::set(tid, &claim);
+    executor::set(tid, &claim)
 }
 
 /// The process gets work on this connection that cannot be seen, so that
