@@ -2,7 +2,7 @@
 
 use aya_ebpf::maps::lpm_trie::Key;
 use baton_common::policy::{AddressKey, KEY_BITS};
-use baton_common::socket::Socket;
+use baton_common::socket::{Socket, flag};
 
 use crate::maps::{ADDRESSES, WORKLOADS};
 
@@ -22,9 +22,15 @@ pub(crate) fn is_selected(socket: &Socket) -> bool {
     is_valid(socket.workload, socket.generation)
 }
 
-/// Whether the peer of `socket` is allowed in `direction`.
+/// Whether the peer of `socket` is allowed in the direction in which this
+/// connection's requests go. Asked once: the policy of a workload's generation
+/// does not change.
 #[inline(always)]
-pub(crate) fn allows(socket: &Socket, direction: u16) -> bool {
-    let key = AddressKey { workload: socket.workload as u16, direction, address: socket.peer };
-    ADDRESSES.get(Key::new(KEY_BITS + 128, key)).is_some()
+pub(crate) fn allows(socket: &mut Socket, direction: u16) -> bool {
+    if socket.flags & flag::JUDGED == 0 {
+        let key = AddressKey { workload: socket.workload as u16, direction, address: socket.peer };
+        let allowed = ADDRESSES.get(Key::new(KEY_BITS + 128, key)).is_some();
+        socket.flags |= if allowed { flag::JUDGED | flag::ALLOWED } else { flag::JUDGED };
+    }
+    socket.flags & flag::ALLOWED != 0
 }

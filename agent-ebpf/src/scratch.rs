@@ -23,6 +23,8 @@ pub(crate) struct Scratch {
     /// Bytes of lines to write into the message, and written.
     pub(crate) to_write: u32,
     pub(crate) written: u32,
+    /// Where in the message's readable part they go.
+    pub(crate) write_at: u32,
 }
 
 /// Takes a free piece of scratch memory. Programs can be preempted and another

@@ -181,6 +181,9 @@ pub(crate) fn is_token(name: &Name, len: u32) -> bool {
     bad == 0
 }
 
+/// Names of the headers that say how a message is framed or what follows it.
+pub(crate) const FRAMING_NAMES: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"upgrade"];
+
 const CONTENT_LENGTH: [u64; 2] = [literal("content-"), literal("length")];
 const TRANSFER_ENCODING: [u64; 3] = [literal("transfer"), literal("-encodin"), literal("g")];
 const UPGRADE_NAME: u64 = literal("upgrade");

@@ -39,6 +39,8 @@ pub struct Names {
     pub by_len: [u64; 128],
     /// By hash: bits of the entries with that hash.
     pub by_hash: [u64; 64],
+    /// By a hash of its first two bytes: whether any name that matters begins so.
+    pub beginnings: [u64; 4],
     /// Multiplier of the hash.
     pub seed: u64,
     /// Indices of the prefix entries.
@@ -55,6 +57,7 @@ impl Default for Names {
             entries: [Entry::default(); MAX_NAMES],
             by_len: [0; 128],
             by_hash: [0; 64],
+            beginnings: [0; 4],
             seed: 1,
             prefixes: [0; MAX_PREFIXES],
             prefix_count: 0,
@@ -88,6 +91,12 @@ const fn bucket(name: &Name, seed: u64) -> usize {
     (folded.wrapping_mul(seed) >> 58) as usize
 }
 
+/// The bit of [`Names::beginnings`] for the first two of `bytes`.
+#[inline(always)]
+const fn beginning(bytes: u64) -> u32 {
+    ((bytes & 0xffff).wrapping_mul(0x9e37) >> 8 & 0xff) as u32
+}
+
 impl Names {
     /// Builds the table from names in lower case. A trailing `*` marks a
     /// prefix. `groups` holds for each name the bits of its group.
@@ -99,12 +108,16 @@ impl Names {
             return Err(Refused::TooMany);
         }
         let mut table = Self { count: names.len() as u32, ..Self::default() };
+        for framing in crate::head::FRAMING_NAMES {
+            table.note_beginning(framing);
+        }
         for (index, (name, group)) in names.iter().zip(groups).enumerate() {
             let prefix = name.strip_suffix('*');
             let text = prefix.unwrap_or(name).as_bytes();
             if text.is_empty() || text.len() > crate::limits::MAX_NAME_LEN {
                 return Err(Refused::BadLength);
             }
+            table.note_beginning(text);
             let entry = &mut table.entries[index];
             entry.group = group | 1 << index;
             entry.words = name_of(text);
@@ -124,6 +137,29 @@ impl Names {
         }
         table.pick_seed()?;
         Ok(table)
+    }
+
+    fn note_beginning(&mut self, text: &[u8]) {
+        let first = text.first().copied().unwrap_or(0);
+        // A prefix may be one letter.
+        let seconds = match text.get(1) {
+            Some(second) => *second..=*second,
+            None => 0..=u8::MAX,
+        };
+        for second in seconds {
+            let bit = beginning(u64::from(second) << 8 | u64::from(first));
+            self.beginnings[bit as usize >> 6] |= 1 << (bit & 63);
+        }
+    }
+
+    /// Whether a header line whose first bytes are `bytes`, in lower case, can
+    /// be one of the names, or one that frames the message. Most lines cannot,
+    /// and need not be looked at any closer.
+    #[inline(always)]
+    #[must_use]
+    pub fn may_begin(&self, bytes: u64) -> bool {
+        let bit = hide(beginning(bytes));
+        self.beginnings[bit as usize >> 6 & 3] >> (bit & 63) & 1 == 1
     }
 
     fn pick_seed(&mut self) -> Result<(), Refused> {
@@ -178,6 +214,10 @@ impl Names {
     #[inline(always)]
     #[must_use]
     pub fn with_groups(&self, bits: u64) -> u64 {
+        // The usual case.
+        if bits == 0 {
+            return 0;
+        }
         let mut all = bits;
         for index in 0..MAX_NAMES {
             // No branch: 64 of them would be 64 paths for the verifier.

@@ -385,6 +385,9 @@ fn header(
         return stop::NO;
     }
     scan.flags &= !(HEADER_CONTINUES | head::FRAMING_LINE | head::CR_HELD);
+    if !names.may_begin(lower(window.at(start))) {
+        return stop::NO;
+    }
     let len = head::name(window, start, end, &mut turn.word);
     // A name that is longer than any configured one is of no interest.
     let longer = len == 0 && end.wrapping_sub(start) >= CARRY;

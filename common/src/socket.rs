@@ -18,12 +18,16 @@ pub mod flag {
     /// The connection was open, and idle, before baton: its sequence numbers are
     /// not known yet.
     pub const ADOPTED: u8 = 1;
+    /// The address policy was asked for this connection's peer.
+    pub const JUDGED: u8 = 1 << 1;
     /// A first request has been sent.
     pub const USED: u8 = 1 << 2;
     /// Counted as unknown work of its process.
     pub const COUNTED: u8 = 1 << 3;
     /// The method of the request under way is HEAD.
     pub const HEAD_REQUEST: u8 = 1 << 4;
+    /// The address policy allows this connection's peer.
+    pub const ALLOWED: u8 = 1 << 5;
 }
 
 /// A socket's state, in socket storage.

@@ -27,11 +27,11 @@ fn new_id() -> u64 {
 #[inline(always)]
 pub(super) fn complete(socket: &mut Socket, names: *const Names, tid: u32, tgid: u32) {
     let id = new_id();
+    let allowed = policy::allows(socket, INGRESS);
     let scan = &socket.request;
     // SAFETY: the value of an array map.
     let unsafe_names = unsafe { (*names).with_groups(scan.dropped) };
     let have = scan.present & !unsafe_names;
-    let allowed = policy::allows(socket, INGRESS);
     let ambiguous = socket.depth != 0;
     flow::count(socket.workload, counter::INBOUND as u32);
     if scan.dropped != 0 {

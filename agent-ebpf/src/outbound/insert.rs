@@ -10,7 +10,6 @@ use baton_common::attribution::{Claim, Context, kind};
 use baton_common::flow::{Reason, Verdict};
 use baton_common::limits::MAX_LINES;
 use baton_common::names::Names;
-use baton_common::policy::EGRESS;
 use baton_common::scan::{Lines, Text};
 use baton_common::select::{self, Select};
 use baton_common::socket::{Socket, flag};
@@ -19,11 +18,14 @@ use super::verdict;
 use super::write::LINEAR;
 use crate::context::executor;
 use crate::kernel::Tcp;
-use crate::policy;
 use crate::scratch::Scratch;
 
 /// Bytes that one turn of the copying loops moves.
 const TURN: u32 = 64;
+
+/// Messages up to this size get the lines where they stand: with an offset
+/// beyond 64 KiB the verifier refuses the store.
+const IN_PLACE: u32 = 48 * 1024;
 
 /// Send buffer that must stay free beside what is sent.
 const MARGIN: i32 = 2048;
@@ -39,6 +41,8 @@ pub(super) struct Insertion<'a> {
     pub(super) at: u32,
     /// The message's size.
     pub(super) size: u32,
+    /// Whether the destination may get headers.
+    pub(super) allowed: bool,
 }
 
 /// Inserts what belongs before the blank line; returns how many bytes. Reports
@@ -102,8 +106,8 @@ fn claim_of(socket: &Socket) -> Claim {
 
 #[inline(always)]
 fn put(insertion: &Insertion<'_>, context: *const Context, claim: &Claim, skip: u64) -> Result<u32, Reason> {
-    let Insertion { ctx, tcp, socket, scratch, at, size, .. } = *insertion;
-    if !policy::allows(socket, EGRESS) {
+    let Insertion { ctx, tcp, socket, scratch, at, size, allowed, .. } = *insertion;
+    if !allowed {
         return Err(Reason::EgressDenied);
     }
     let len = gather(scratch, context, skip)?;
@@ -114,12 +118,17 @@ fn put(insertion: &Insertion<'_>, context: *const Context, claim: &Claim, skip: 
         if bpf_msg_push_data(ctx.msg, at, len, 0) != 0 {
             return Err(Reason::InsertFailed);
         }
-        if bpf_msg_pull_data(ctx.msg, at, at.wrapping_add(len), 0) != 0 || !write(ctx, scratch, len) {
+        // What is to leave in one piece is made one piece first, if the lines
+        // can be written anywhere in it.
+        let whole = size.wrapping_add(len);
+        let (from, to, lines_at) = if whole <= IN_PLACE { (0, whole, at) } else { (at, at.wrapping_add(len), 0) };
+        if bpf_msg_pull_data(ctx.msg, from, to, 0) != 0 || !write(ctx, scratch, lines_at, len) {
             bpf_msg_pop_data(ctx.msg, at, len, 0);
             return Err(Reason::InsertFailed);
         }
-        let whole = size.wrapping_add(len);
-        bpf_msg_pull_data(ctx.msg, 0, if whole <= LINEAR { whole } else { at.wrapping_add(len) }, 0);
+        if whole > IN_PLACE {
+            bpf_msg_pull_data(ctx.msg, 0, if whole <= LINEAR { whole } else { at.wrapping_add(len) }, 0);
+        }
     }
     Ok(len)
 }
@@ -184,12 +193,14 @@ struct Write {
     scratch: *mut Scratch,
 }
 
-/// Writes the gathered lines over the `len` bytes that the context's data are.
+/// Writes the gathered lines over `len` bytes of the message's readable part,
+/// from `at` on.
 #[inline(always)]
-fn write(ctx: &SkMsgContext, scratch: *mut Scratch, len: u32) -> bool {
+fn write(ctx: &SkMsgContext, scratch: *mut Scratch, at: u32, len: u32) -> bool {
     // SAFETY: the scratch memory is owned by this run.
     unsafe {
         (*scratch).written = 0;
+        (*scratch).write_at = at;
         (*scratch).to_write = len;
         let mut write = Write { msg: ctx.msg, text: &raw const (*scratch).lines.text, scratch };
         bpf_loop(MAX_LINES as u32 / TURN + 1, write_turn as *mut c_void, (&raw mut write).cast(), 0);
@@ -213,11 +224,17 @@ extern "C" fn write_turn(_index: u32, write: *mut Write) -> i64 {
         }
         let data = (*msg).__bindgen_anon_1.data as usize;
         let end = (*msg).__bindgen_anon_2.data_end as usize;
-        let to = data + from as usize;
+        let mut at = (*scratch).write_at;
+        core::arch::asm!("{0} = {0}", inout(reg) at);
+        if at > IN_PLACE {
+            return 1;
+        }
+        let to = data + at as usize + from as usize;
         let mut done = 0;
         for word in 0..8usize {
             let at = to + word * 8;
-            if at + 8 > end {
+            // What follows the lines is the application's.
+            if from + word as u32 * 8 + 8 > len || at + 8 > end {
                 break;
             }
             *(at as *mut u64) = text.at(from + word as u32 * 8);
@@ -227,7 +244,7 @@ extern "C" fn write_turn(_index: u32, write: *mut Write) -> i64 {
             let rest = text.at(from + done);
             let tail = to + (done & 56) as usize;
             for byte in 0..7usize {
-                if tail + byte + 1 > end {
+                if from + done >= len || tail + byte + 1 > end {
                     break;
                 }
                 *((tail + byte) as *mut u8) = (rest >> (byte * 8)) as u8;

@@ -10,6 +10,7 @@ use baton_common::flow::Reason;
 use baton_common::framing::{Follows, Position, after_request_head, synchronise};
 use baton_common::head::LF_PENDING;
 use baton_common::limits::MAX_HEAD;
+use baton_common::policy::EGRESS;
 use baton_common::scan::{lost, phase, stop};
 use baton_common::socket::{Socket, flag, role};
 
@@ -130,7 +131,8 @@ fn follow(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket, scratch: *mut Scrat
         if more {
             return Err(Reason::Pipelined);
         }
-        let inserted = insert::insert(&Insertion { ctx, tcp, socket, scratch, names, at, size });
+        let allowed = policy::allows(socket, EGRESS);
+        let inserted = insert::insert(&Insertion { ctx, tcp, socket, scratch, names, at, size, allowed });
         socket.flags |= flag::USED;
         let scan = &mut socket.request;
         scan.seq = scan.seq.wrapping_add(inserted);

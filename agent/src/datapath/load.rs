@@ -214,7 +214,13 @@ impl Datapath {
 
 /// A program that the kernel refused, with the verifier's last words.
 fn refused(name: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
-    Failure::KernelLacks(format!("it refuses the program {name}: {}", chain(error)))
+    tracing::debug!(program = name, error = chain(error), "refused");
+    let text = chain(error);
+    // The verifier explains itself at length; what matters is at the end.
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines.len().saturating_sub(6);
+    let text = if last > 1 { format!("{} … {}", lines[0], lines[last..].join("; ")) } else { lines.join("; ") };
+    Failure::KernelLacks(format!("it refuses the program {name}: {text}"))
 }
 
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
