@@ -37,7 +37,7 @@ pub(crate) struct Flow {
 }
 
 /// Sends a flow event, if somebody reads them.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn send(socket: &Socket, scan: &Scan, flow: &Flow) {
     let wanted = match SETTINGS.get(0) {
         Some(settings) => settings.events != 0,

@@ -41,8 +41,11 @@ pub struct Claim {
     pub flags: u8,
     /// For [`kind::NONE`]: a [`Reason`].
     pub reason: u8,
-    /// Keeps the layout free of padding.
-    pub reserved: [u8; 5],
+    /// Keeps the layout free of padding; not one array, for which LLVM would
+    /// call memset().
+    pub reserved: u8,
+    /// As above.
+    pub reserved_too: u32,
 }
 
 /// State of a context.
@@ -102,14 +105,14 @@ impl Claim {
     #[inline(always)]
     #[must_use]
     pub const fn none(reason: Reason) -> Self {
-        Self { id: 0, stamp: 0, slot: 0, tgid: 0, kind: kind::NONE, flags: 0, reason: reason as u8, reserved: [0; 5] }
+        Self { id: 0, stamp: 0, slot: 0, tgid: 0, kind: kind::NONE, flags: 0, reason: reason as u8, reserved: 0, reserved_too: 0 }
     }
 
     /// The claim of the executor that read a head or body.
     #[inline(always)]
     #[must_use]
     pub const fn own(id: u64, slot: u32, tgid: u32) -> Self {
-        Self { id, stamp: 0, slot, tgid, kind: kind::OWN, flags: 0, reason: 0, reserved: [0; 5] }
+        Self { id, stamp: 0, slot, tgid, kind: kind::OWN, flags: 0, reason: 0, reserved: 0, reserved_too: 0 }
     }
 
     /// Whether the holder drives an event loop.

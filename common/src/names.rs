@@ -2,7 +2,7 @@
 
 use crate::limits::MAX_NAMES;
 use crate::verifier::hide;
-use crate::words::keep_first;
+use crate::words::{equal_mask, first, keep_first};
 
 /// Words that a header name of up to 64 bytes takes.
 pub const NAME_WORDS: usize = 8;
@@ -39,7 +39,7 @@ pub struct Names {
     pub by_len: [u64; 128],
     /// By hash: bits of the entries with that hash.
     pub by_hash: [u64; 64],
-    /// By a hash of its first two bytes: whether any name that matters begins so.
+    /// By a hash of its first four bytes: whether any name that matters begins so.
     pub beginnings: [u64; 4],
     /// Multiplier of the hash.
     pub seed: u64,
@@ -91,10 +91,13 @@ const fn bucket(name: &Name, seed: u64) -> usize {
     (folded.wrapping_mul(seed) >> 58) as usize
 }
 
-/// The bit of [`Names::beginnings`] for the first two of `bytes`.
+/// The bit of [`Names::beginnings`] for the first four of `bytes`, or those
+/// before a colon or a zero.
 #[inline(always)]
 const fn beginning(bytes: u64) -> u32 {
-    ((bytes & 0xffff).wrapping_mul(0x9e37) >> 8 & 0xff) as u32
+    let end = first(equal_mask(bytes, b':'));
+    let bytes = keep_first(bytes, end) & 0xffff_ffff;
+    (bytes.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u32
 }
 
 impl Names {
@@ -116,6 +119,10 @@ impl Names {
             let text = prefix.unwrap_or(name).as_bytes();
             if text.is_empty() || text.len() > crate::limits::MAX_NAME_LEN {
                 return Err(Refused::BadLength);
+            }
+            if prefix.is_some() && text.len() < 4 {
+                // Any name may begin so, as far as four bytes tell.
+                table.beginnings = [u64::MAX; 4];
             }
             table.note_beginning(text);
             let entry = &mut table.entries[index];
@@ -140,16 +147,8 @@ impl Names {
     }
 
     fn note_beginning(&mut self, text: &[u8]) {
-        let first = text.first().copied().unwrap_or(0);
-        // A prefix may be one letter.
-        let seconds = match text.get(1) {
-            Some(second) => *second..=*second,
-            None => 0..=u8::MAX,
-        };
-        for second in seconds {
-            let bit = beginning(u64::from(second) << 8 | u64::from(first));
-            self.beginnings[bit as usize >> 6] |= 1 << (bit & 63);
-        }
+        let bit = beginning(name_of(text)[0]);
+        self.beginnings[bit as usize >> 6] |= 1 << (bit & 63);
     }
 
     /// Whether a header line whose first bytes are `bytes`, in lower case, can

@@ -21,7 +21,7 @@ pub const CARRY: u32 = 64;
 pub const WINDOW_INPUT: u32 = 8000;
 
 /// A piece of input: the carry right-aligned in the first 64 bytes, then input.
-pub type Window = Words<1026, 1023>;
+pub type Window = Words<1034, 1023>;
 
 /// Text of header lines, see [`Lines`].
 pub type Text = Words<530, 511>;
@@ -268,8 +268,8 @@ fn find_line_end(window: &Window, from: u32) -> u32 {
     let base = from & !7;
     // Bytes of the first word that lie before `from` do not count.
     let mut wanted = u64::MAX << ((from & 7) * 8);
-    for word in 0..8u32 {
-        let found = equal_mask(window.aligned(base + word * 8), b'\n') & wanted;
+    for word in 0..8 {
+        let found = equal_mask(window.aligned_after(base, word as usize), b'\n') & wanted;
         if found != 0 {
             return base + word * 8 + first(found);
         }
@@ -385,7 +385,7 @@ fn header(
         return stop::NO;
     }
     scan.flags &= !(HEADER_CONTINUES | head::FRAMING_LINE | head::CR_HELD);
-    if !names.may_begin(lower(window.at(start))) {
+    if !names.may_begin(lower(keep_first(window.at(start), end.wrapping_sub(start).min(8)))) {
         return stop::NO;
     }
     let len = head::name(window, start, end, &mut turn.word);
@@ -448,14 +448,14 @@ fn copy(scan: &mut Scan, turn: &mut Turn, window: &Window, lines: &mut Lines) ->
     for word in 0..8u32 {
         let at = word * 8;
         let within = keep_first(u64::MAX, count.saturating_sub(at).min(8));
-        let bytes = window.at(start.wrapping_add(at)) & within;
+        let bytes = window.at_after(start, word as usize) & within;
         let visible = range_mask(bytes, b'!', b'~');
         let legal = visible | equal_mask(bytes, b' ') | equal_mask(bytes, b'\t');
         illegal |= !legal & within & 0x8080_8080_8080_8080;
         // The name and its colon are in lower case and are no value.
         let name = keep_first(u64::MAX, (scan.name_len + 1).saturating_sub(scan.tail + at).min(8));
         text |= visible & within & !name;
-        lines.text.put(to.wrapping_add(at), (lower(bytes) & name) | (bytes & !name));
+        lines.text.put_after(to, word as usize, (lower(bytes) & name) | (bytes & !name));
     }
     if text != 0 {
         scan.flags |= head::HAS_TEXT;

@@ -45,9 +45,9 @@ pub fn turn(select: &mut Select, from: &Lines, to: &mut Text) -> bool {
         select.from = end;
     }
     let count = end.saturating_sub(select.from).min(64);
-    for word in 0..8u32 {
-        let bytes = from.text.at(select.from.wrapping_add(word * 8));
-        to.put(select.len.wrapping_add(word * 8), bytes);
+    for word in 0..8 {
+        let bytes = from.text.at_after(select.from, word);
+        to.put_after(select.len, word, bytes);
     }
     select.from = select.from.wrapping_add(count);
     select.len = select.len.wrapping_add(count);

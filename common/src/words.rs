@@ -8,8 +8,9 @@
 /// An array of `N` words whose byte offsets are masked so that
 /// [`Words::at`] never leaves it.
 ///
-/// `MASK + 2 <= N` must hold (checked at compile time): an unaligned read
-/// touches two words.
+/// `MASK + 10 <= N` must hold (checked at compile time): what follows a masked
+/// word is reached without masking again, up to eight words on, and an
+/// unaligned read touches one more.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Words<const N: usize, const MASK: usize> {
@@ -23,7 +24,7 @@ impl<const N: usize, const MASK: usize> Default for Words<N, MASK> {
 }
 
 impl<const N: usize, const MASK: usize> Words<N, MASK> {
-    const FITS: () = assert!(MASK + 2 <= N && (MASK + 1).is_power_of_two());
+    const FITS: () = assert!(MASK + 10 <= N && (MASK + 1).is_power_of_two());
 
     /// The aligned word that holds byte `byte`.
     #[inline(always)]
@@ -46,6 +47,26 @@ impl<const N: usize, const MASK: usize> Words<N, MASK> {
         low | high
     }
 
+    /// The aligned word `after` words (up to 8) behind the one that holds byte `byte`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn aligned_after(&self, byte: u32, after: usize) -> u64 {
+        const { Self::FITS };
+        self.words[((byte as usize >> 3) & MASK) + after]
+    }
+
+    /// The eight bytes from byte offset `byte + 8 * after` on (`after` up to 8).
+    #[inline(always)]
+    #[must_use]
+    pub const fn at_after(&self, byte: u32, after: usize) -> u64 {
+        const { Self::FITS };
+        let word = ((byte as usize >> 3) & MASK) + after;
+        let shift = (byte & 7) * 8;
+        let low = self.words[word] >> shift;
+        let high = (self.words[word + 1] << 1) << (63 - shift);
+        low | high
+    }
+
     /// The byte at offset `byte`.
     #[inline(always)]
     #[must_use]
@@ -60,6 +81,17 @@ impl<const N: usize, const MASK: usize> Words<N, MASK> {
     pub const fn put(&mut self, byte: u32, value: u64) {
         const { Self::FITS };
         let word = (byte as usize >> 3) & MASK;
+        let shift = (byte & 7) * 8;
+        let keep = (1u64 << shift) - 1;
+        self.words[word] = (self.words[word] & keep) | (value << shift);
+        self.words[word + 1] = (value >> 1) >> (63 - shift);
+    }
+
+    /// As [`Words::put`] at byte offset `byte + 8 * after` (`after` up to 8).
+    #[inline(always)]
+    pub const fn put_after(&mut self, byte: u32, after: usize, value: u64) {
+        const { Self::FITS };
+        let word = ((byte as usize >> 3) & MASK) + after;
         let shift = (byte & 7) * 8;
         let keep = (1u64 << shift) - 1;
         self.words[word] = (self.words[word] & keep) | (value << shift);

@@ -27,6 +27,11 @@ impl Cgroup {
         Ok(Self(path))
     }
 
+    /// Takes over one that somebody else made.
+    pub(crate) fn adopt(path: PathBuf) -> Self {
+        Self(path)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
@@ -52,7 +57,8 @@ fn parse_usage(stat: &str) -> Option<u64> {
     stat.lines().find_map(|line| line.strip_prefix("usage_usec ")?.parse().ok())
 }
 
-fn mount() -> Result<PathBuf> {
+/// Where cgroup v2 is mounted.
+pub(crate) fn mount() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("failed to read /proc/self/mounts")?;
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let mut paths =

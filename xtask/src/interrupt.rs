@@ -8,10 +8,10 @@ use nix::sys::signal::Signal;
 
 static RECEIVED: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
 
-/// Turns SIGINT, SIGTERM and SIGHUP into the flag. By handlers, not by a mask: programs that a task starts would
-/// inherit the mask and never end on SIGTERM.
+/// Turns these signals into the flag. By handlers, not by a mask: programs that a task starts would inherit the mask and
+/// never end on SIGTERM. Nor do they inherit a handler, or that a background job's shell had SIGINT and SIGQUIT ignored.
 pub(crate) fn catch() -> Result<()> {
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
         let number = signal as i32;
         signal_hook::flag::register_usize(number, Arc::clone(&RECEIVED), signal as usize)
             .with_context(|| format!("failed to catch {signal}"))?;

@@ -5,6 +5,7 @@ mod cgroup;
 mod demo;
 mod fuzz;
 mod interrupt;
+mod leftovers;
 mod prebuilt;
 mod process;
 mod say;

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: set-up, checks, builds and all tests, in the order in which a mistake shows soonest.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
@@ -9,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::unistd::geteuid;
 
 use crate::setup::{self, Purpose};
-use crate::{demo, interrupt, prebuilt, process, say, workspace};
+use crate::{demo, interrupt, leftovers, prebuilt, process, say, workspace};
 
 const FUZZ_SECONDS: &str = "20";
 
@@ -79,11 +80,19 @@ fn check_object() -> Result<()> {
     Ok(())
 }
 
-/// A short search for bytes that break the scanner: `cargo xtask fuzz` alone searches longer.
+/// A short search for bytes that break the scanner: `cargo xtask fuzz` alone searches longer, and shows its progress.
 fn fuzz() -> Result<bool> {
+    say::step("fuzzing the pure parts");
     let own = std::env::current_exe().context("failed to find this executable")?;
-    let status = process::status(Command::new(own).args(["fuzz", "--seconds", FUZZ_SECONDS]))?;
-    Ok(status.success())
+    match process::read(Command::new(own).args(["fuzz", "--seconds", FUZZ_SECONDS])) {
+        Ok(printed) => say::note(printed.trim()),
+        Err(error) => {
+            interrupt::check()?;
+            say::failure(&error);
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn pure_parts(arguments: &Arguments, closing: &mut Vec<String>) -> Result<bool> {
@@ -101,11 +110,15 @@ fn end_to_end(arguments: &Arguments, closing: &mut Vec<String>) -> Result<bool> 
     command.env("BATON_BIN", workspace::release("baton")).env("BATON_PYTHON", workspace::venv().join("bin/python"));
     // Backtraces of errors that a test returns show the test runner only.
     command.env("RUST_LIB_BACKTRACE", "0");
-    test(&mut command, closing)
+    let passed = test(&mut command, closing);
+    leftovers::remove();
+    passed
 }
 
 /// Runs a test command with its output passed through, keeps the runner's closing lines, and says whether all passed.
 fn test(command: &mut Command, closing: &mut Vec<String>) -> Result<bool> {
+    // Its own process group: Ctrl-C then reaches this task alone, which ends the tests and what they have started.
+    command.process_group(0).stdin(Stdio::null());
     let mut child = process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     // Cargo names each test program on stderr, the program reports on stdout: both, in the order of their arrival.

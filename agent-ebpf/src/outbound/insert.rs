@@ -237,7 +237,7 @@ extern "C" fn write_turn(_index: u32, write: *mut Write) -> i64 {
             if from + word as u32 * 8 + 8 > len || at + 8 > end {
                 break;
             }
-            *(at as *mut u64) = text.at(from + word as u32 * 8);
+            *(at as *mut u64) = text.at_after(from, word);
             done += 8;
         }
         if done < TURN {

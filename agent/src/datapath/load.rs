@@ -70,6 +70,7 @@ impl Datapath {
         let mut datapath = Self { ebpf, options, cure: false, epoch: 0, events: false };
         datapath.set_names(names)?;
         datapath.load_programs()?;
+        give_memory_back();
         Ok(datapath)
     }
 
@@ -209,6 +210,17 @@ impl Datapath {
         let counters: PerCpuArray<&mut MapData, u64> = self.map("COUNTERS")?;
         let index = u32::try_from(workload as usize * counter::COUNT + index)?;
         Ok(counters.get(&index, 0)?.iter().sum())
+    }
+}
+
+/// Reading the kernel's types takes tens of megabytes for a moment, which the C
+/// library would keep.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "malloc_trim")]
+    // SAFETY: gives back what is free, and touches nothing else.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-type Small = Words<10, 7>;
+type Small = Words<18, 7>;
 
 proptest! {
     #[test]

@@ -1,5 +1,6 @@
 //! Starting other programs, waiting for them, and leaving none behind.
 
+mod family;
 mod service;
 pub(crate) mod table;
 
@@ -14,6 +15,7 @@ use nix::unistd::Pid;
 pub(crate) use service::Service;
 
 use crate::interrupt;
+use family::Family;
 
 const POLL: Duration = Duration::from_millis(5);
 
@@ -97,17 +99,18 @@ pub(crate) fn spawn(command: &mut Command) -> Result<Child> {
     command.spawn().with_context(|| format!("failed to start `{}`", shown(command)))
 }
 
-/// Waits for a child; a signal to this task is passed on to it.
+/// Waits for a child. A signal to this task is passed on to it, and nothing that it started survives it then.
 pub(crate) fn wait(mut child: Child) -> Result<ExitStatus> {
     let pid = Pid::from_raw(child.id().cast_signed());
-    let mut told = false;
+    let mut family = None;
     loop {
         if let Some(status) = child.try_wait()? {
+            family.iter().for_each(Family::end);
             interrupt::check()?;
             return Ok(status);
         }
-        if interrupt::received().is_some() && !told {
-            told = true;
+        if interrupt::received().is_some() && family.is_none() {
+            family = Some(Family::of(child.id()));
             // It may have ended in between: then there is nothing to tell.
             let _ = kill(pid, Signal::SIGTERM);
         }

@@ -11,10 +11,10 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::table;
+use super::POLL;
+use super::family::Family;
 
 const GRACE: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(5);
 
 /// A running program. Dropping it ends it and every process that it started.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Service {
 
     /// Asks the program to end, waits for it, and kills what does not go.
     pub(crate) fn stop(&mut self) {
-        let family = table::descendants(self.child.id());
+        let family = Family::of(self.child.id());
         if let Ok(None) = self.child.try_wait() {
             // ESRCH: it ended in between, which is what we want.
             let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
@@ -76,11 +76,7 @@ impl Service {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-        for process in family {
-            if process.still_runs() {
-                let _ = kill(Pid::from_raw(process.pid.cast_signed()), Signal::SIGKILL);
-            }
-        }
+        family.end();
     }
 }
 
