@@ -2,7 +2,7 @@
 
 use crate::limits::MAX_NAMES;
 use crate::verifier::hide;
-use crate::words::{equal_mask, first, keep_first};
+use crate::words::keep_first;
 
 /// Words that a header name of up to 64 bytes takes.
 pub const NAME_WORDS: usize = 8;
@@ -16,6 +16,9 @@ const MAX_CANDIDATES: usize = 4;
 
 /// Prefixes that can be configured.
 pub const MAX_PREFIXES: usize = 8;
+
+/// Words of [`Names::beginnings`].
+const BEGINNINGS: usize = 16;
 
 /// One configured name or prefix.
 #[repr(C)]
@@ -40,7 +43,7 @@ pub struct Names {
     /// By hash: bits of the entries with that hash.
     pub by_hash: [u64; 64],
     /// By a hash of its first four bytes: whether any name that matters begins so.
-    pub beginnings: [u64; 4],
+    pub beginnings: [u64; BEGINNINGS],
     /// Multiplier of the hash.
     pub seed: u64,
     /// Indices of the prefix entries.
@@ -57,7 +60,7 @@ impl Default for Names {
             entries: [Entry::default(); MAX_NAMES],
             by_len: [0; 128],
             by_hash: [0; 64],
-            beginnings: [0; 4],
+            beginnings: [0; BEGINNINGS],
             seed: 1,
             prefixes: [0; MAX_PREFIXES],
             prefix_count: 0,
@@ -91,13 +94,12 @@ const fn bucket(name: &Name, seed: u64) -> usize {
     (folded.wrapping_mul(seed) >> 58) as usize
 }
 
-/// The bit of [`Names::beginnings`] for the first four of `bytes`, or those
-/// before a colon or a zero.
+/// The bit of [`Names::beginnings`] for the first four of `bytes`. Upper and
+/// lower case give the same bit, as do some others, which does no harm.
 #[inline(always)]
 const fn beginning(bytes: u64) -> u32 {
-    let end = first(equal_mask(bytes, b':'));
-    let bytes = keep_first(bytes, end) & 0xffff_ffff;
-    (bytes.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u32
+    let folded = bytes & 0xffff_ffff | 0x2020_2020;
+    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as u32
 }
 
 impl Names {
@@ -112,7 +114,7 @@ impl Names {
         }
         let mut table = Self { count: names.len() as u32, ..Self::default() };
         for framing in crate::head::FRAMING_NAMES {
-            table.note_beginning(framing);
+            table.note_beginning(framing, false);
         }
         for (index, (name, group)) in names.iter().zip(groups).enumerate() {
             let prefix = name.strip_suffix('*');
@@ -120,11 +122,7 @@ impl Names {
             if text.is_empty() || text.len() > crate::limits::MAX_NAME_LEN {
                 return Err(Refused::BadLength);
             }
-            if prefix.is_some() && text.len() < 4 {
-                // Any name may begin so, as far as four bytes tell.
-                table.beginnings = [u64::MAX; 4];
-            }
-            table.note_beginning(text);
+            table.note_beginning(text, prefix.is_some());
             let entry = &mut table.entries[index];
             entry.group = group | 1 << index;
             entry.words = name_of(text);
@@ -146,19 +144,36 @@ impl Names {
         Ok(table)
     }
 
-    fn note_beginning(&mut self, text: &[u8]) {
-        let bit = beginning(name_of(text)[0]);
+    /// Notes how lines with this name, or one that begins so, can begin.
+    fn note_beginning(&mut self, text: &[u8], is_prefix: bool) {
+        let mut beginnings = [0; 4];
+        let given = text.len().min(4);
+        beginnings[..given].copy_from_slice(&text[..given]);
+        match (given, is_prefix) {
+            (4, _) => self.set_beginning(beginnings),
+            (3, false) => self.set_beginning([text[0], text[1], text[2], b':']),
+            (2, false) => {
+                for fourth in 0..=u8::MAX {
+                    self.set_beginning([text[0], text[1], b':', fourth]);
+                }
+            }
+            // Nearly anything: look at every line.
+            _ => self.beginnings = [u64::MAX; BEGINNINGS],
+        }
+    }
+
+    fn set_beginning(&mut self, bytes: [u8; 4]) {
+        let bit = beginning(u64::from(u32::from_le_bytes(bytes)));
         self.beginnings[bit as usize >> 6] |= 1 << (bit & 63);
     }
 
-    /// Whether a header line whose first bytes are `bytes`, in lower case, can
-    /// be one of the names, or one that frames the message. Most lines cannot,
+    /// Whether a header line whose first bytes are `bytes`, in any case, can be one of the names, or one that frames the message. Most lines cannot,
     /// and need not be looked at any closer.
     #[inline(always)]
     #[must_use]
     pub fn may_begin(&self, bytes: u64) -> bool {
         let bit = hide(beginning(bytes));
-        self.beginnings[bit as usize >> 6 & 3] >> (bit & 63) & 1 == 1
+        self.beginnings[bit as usize >> 6 & (BEGINNINGS - 1)] >> (bit & 63) & 1 == 1
     }
 
     fn pick_seed(&mut self) -> Result<(), Refused> {
@@ -207,6 +222,14 @@ impl Names {
             }
         }
         None
+    }
+
+    /// Whether the entry `index` is a name and not a prefix.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_exact(&self, index: u32) -> bool {
+        // A prefix is shorter than a name's words.
+        self.entries[hide(index) as usize & (MAX_NAMES - 1)].mask[NAME_WORDS - 1] == u64::MAX
     }
 
     /// `bits` and every bit that shares a group with one of them.

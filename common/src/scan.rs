@@ -12,7 +12,7 @@
 use crate::head::{self, HEADER_CONTINUES, IN_REQUEST};
 use crate::limits::{MAX_HEAD, MAX_LINE_COUNT, MAX_LINES};
 use crate::names::Names;
-use crate::words::{Words, equal_mask, first, keep_first, lower, range_mask};
+use crate::words::{Words, above_space, equal_mask, first, keep_first, not_text};
 
 /// Bytes kept from an event for the next one: an unfinished line's beginning.
 pub const CARRY: u32 = 64;
@@ -239,7 +239,7 @@ pub fn step(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, li
         phase::COPY => copy(scan, turn, window, lines),
         phase::BODY | phase::CHUNK_DATA => skip_body(scan, turn),
         phase::UNTIL_CLOSE | phase::LOST => stop::LOST,
-        _ => search(scan, turn, window, names),
+        _ => search(scan, turn, window, names, lines),
     }
 }
 
@@ -279,10 +279,10 @@ fn find_line_end(window: &Window, from: u32) -> u32 {
 }
 
 #[inline(always)]
-fn search(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names) -> u32 {
+fn search(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, lines: &mut Lines) -> u32 {
     let from = turn.pos;
     if from >= turn.end {
-        return suspend(scan, turn, window, names);
+        return suspend(scan, turn, window, names, lines);
     }
     let found = find_line_end(window, from);
     if found >= turn.end {
@@ -294,13 +294,13 @@ fn search(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names) -> u
     if found > turn.line && window.byte(found.wrapping_sub(1)) == b'\r' {
         end = found.wrapping_sub(1);
     }
-    line(scan, turn, window, names, end)
+    line(scan, turn, window, names, lines, end)
 }
 
 /// Deals with the complete line `turn.line..end`; its line end lies before
 /// `turn.pos`.
 #[inline(always)]
-fn line(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, end: u32) -> u32 {
+fn line(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, lines: &mut Lines, end: u32) -> u32 {
     let start = turn.line;
     let len = end.wrapping_sub(start);
     if scan.phase <= phase::COPY {
@@ -327,7 +327,7 @@ fn line(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, end: u
         }
         phase::HEADERS => {
             turn.line = turn.pos;
-            return header(scan, turn, window, names, start, end, true);
+            return header(scan, turn, window, names, lines, Line { start, end, complete: true });
         }
         phase::VALUE => {
             // After a carriage return that was held back, only a line feed is legal.
@@ -360,17 +360,24 @@ fn line(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, end: u
     stop::NO
 }
 
-/// Deals with the header line `start..end`; `complete` is false for the
-/// beginning of a line longer than the carry.
+/// A header line in the window; `complete` is false for the beginning of a line
+/// longer than the carry.
+#[derive(Clone, Copy)]
+struct Line {
+    start: u32,
+    end: u32,
+    complete: bool,
+}
+
+/// Deals with a header line.
 #[inline(always)]
 fn header(
     scan: &mut Scan,
     turn: &mut Turn,
     window: &Window,
     names: &Names,
-    start: u32,
-    end: u32,
-    complete: bool,
+    lines: &mut Lines,
+    Line { start, end, complete }: Line,
 ) -> u32 {
     scan.phase = if complete { phase::HEADERS } else { phase::SKIP };
     let begins = window.byte(start);
@@ -385,28 +392,31 @@ fn header(
         return stop::NO;
     }
     scan.flags &= !(HEADER_CONTINUES | head::FRAMING_LINE | head::CR_HELD);
-    if !names.may_begin(lower(keep_first(window.at(start), end.wrapping_sub(start).min(8)))) {
+    if !names.may_begin(keep_first(window.at(start), end.wrapping_sub(start).min(8))) {
         return stop::NO;
     }
     let len = head::name(window, start, end, &mut turn.word);
     // A name that is longer than any configured one is of no interest.
     let longer = len == 0 && end.wrapping_sub(start) >= CARRY;
     let named = if longer { CARRY } else { len };
-    if named == 0 || !head::is_token(&turn.word, named) {
-        // "Content-Length : 5" is read differently by different servers.
-        return scan.lose(lost::FRAMING);
-    }
-    if longer {
-        return stop::NO;
-    }
-    if head::is_framing(&turn.word, len) {
+    if len != 0 && head::is_framing(&turn.word, len) {
         scan.flags |= head::FRAMING_LINE;
         if !complete || !head::framing(scan, window, &turn.word, start.wrapping_add(len).wrapping_add(1), end) {
             return scan.lose(lost::FRAMING);
         }
         return stop::NO;
     }
-    let Some(index) = names.find(&turn.word, len) else {
+    let found = if len == 0 { None } else { names.find(&turn.word, len) };
+    // What matches a name exactly has no other bytes than a name has.
+    let is_name = match found {
+        Some(index) => names.is_exact(index) || head::is_token(&turn.word, len),
+        None => named != 0 && head::is_token(&turn.word, named),
+    };
+    if !is_name {
+        // "Content-Length : 5" is read differently by different servers.
+        return scan.lose(lost::FRAMING);
+    }
+    let Some(index) = found else {
         return stop::NO;
     };
     scan.name = index;
@@ -416,9 +426,13 @@ fn header(
         scan.present |= scan.bit();
         return stop::NO;
     }
-    scan.tail = 0;
+    for word in 0..8 {
+        lines.text.put_after(scan.lines_len, word, turn.word[word]);
+    }
+    lines.text.put(scan.lines_len.wrapping_add(len), u64::from(b':'));
+    scan.tail = len.wrapping_add(1);
     scan.flags &= !head::HAS_TEXT;
-    begin_copy(scan, turn, start, end, complete);
+    begin_copy(scan, turn, start.wrapping_add(len).wrapping_add(1), end, complete);
     stop::NO
 }
 
@@ -446,16 +460,11 @@ fn copy(scan: &mut Scan, turn: &mut Turn, window: &Window, lines: &mut Lines) ->
     let mut illegal = 0;
     let mut text = 0;
     for word in 0..8u32 {
-        let at = word * 8;
-        let within = keep_first(u64::MAX, count.saturating_sub(at).min(8));
+        let within = keep_first(u64::MAX, count.saturating_sub(word * 8).min(8));
         let bytes = window.at_after(start, word as usize) & within;
-        let visible = range_mask(bytes, b'!', b'~');
-        let legal = visible | equal_mask(bytes, b' ') | equal_mask(bytes, b'\t');
-        illegal |= !legal & within & 0x8080_8080_8080_8080;
-        // The name and its colon are in lower case and are no value.
-        let name = keep_first(u64::MAX, (scan.name_len + 1).saturating_sub(scan.tail + at).min(8));
-        text |= visible & within & !name;
-        lines.text.put_after(to, word as usize, (lower(bytes) & name) | (bytes & !name));
+        illegal |= not_text(bytes) & within;
+        text |= above_space(bytes) & within;
+        lines.text.put_after(to, word as usize, bytes);
     }
     if text != 0 {
         scan.flags |= head::HAS_TEXT;
@@ -495,7 +504,7 @@ fn end_copy(scan: &mut Scan, turn: &mut Turn) -> u32 {
 
 /// Puts away what is left of the window: an unfinished line.
 #[inline(always)]
-fn suspend(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names) -> u32 {
+fn suspend(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, lines: &mut Lines) -> u32 {
     let start = turn.line;
     let end = turn.end;
     let len = end.wrapping_sub(start);
@@ -533,7 +542,7 @@ fn suspend(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names) -> 
         }
         phase::HEADERS => {
             scan.head_len = scan.head_len.wrapping_add(len);
-            let said = header(scan, turn, window, names, start, end, false);
+            let said = header(scan, turn, window, names, lines, Line { start, end, complete: false });
             if said != stop::NO || scan.phase != phase::COPY {
                 return if said == stop::NO { stop::INPUT } else { said };
             }

@@ -133,6 +133,24 @@ pub const fn range_mask(word: u64, low: u8, high: u8) -> u64 {
     reaches & !passes & !word & HIGH
 }
 
+/// The high bit of every byte of `word` that no header value may have: others
+/// than tab and 0x20 to 0x7e.
+#[inline(always)]
+#[must_use]
+pub const fn not_text(word: u64) -> u64 {
+    let reaches_space = (word | HIGH).wrapping_sub(ONES * 0x20);
+    let delete = (word & LOW7) + ONES;
+    (word | delete | !reaches_space) & !equal_mask(word, b'\t') & HIGH
+}
+
+/// The high bit of every byte of `word` that is greater than a space (and is
+/// ASCII).
+#[inline(always)]
+#[must_use]
+pub const fn above_space(word: u64) -> u64 {
+    (word | HIGH).wrapping_sub(ONES * 0x21) & !word & HIGH
+}
+
 /// `word` with the letters `A` to `Z` in lower case.
 #[inline(always)]
 #[must_use]

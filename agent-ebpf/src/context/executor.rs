@@ -19,13 +19,19 @@ pub(crate) fn get(tid: u32) -> Claim {
 /// loop. Returns false if the table is full.
 #[inline(always)]
 pub(crate) fn set(tid: u32, claim: &Claim) -> bool {
+    replace(tid, |_| *claim)
+}
+
+/// As [`set`], with a claim that depends on the one before.
+#[inline(always)]
+pub(crate) fn replace(tid: u32, claim: impl FnOnce(&Claim) -> Claim) -> bool {
     let Some(current) = EXECUTORS.get_ptr_mut(tid) else {
-        return EXECUTORS.insert(tid, claim, 0).is_ok();
+        return EXECUTORS.insert(tid, claim(&Claim::none(Reason::NoContext)), 0).is_ok();
     };
     // SAFETY: only this thread's own programs write the value.
     unsafe {
         if !(*current).is_event_loop() {
-            *current = *claim;
+            *current = claim(&*current);
         }
     }
     true

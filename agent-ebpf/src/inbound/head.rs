@@ -93,11 +93,12 @@ pub(super) fn complete(socket: &mut Socket, names: *const Names, tid: u32, tgid:
 /// runs code of several requests: an event loop. Returns false if the table is full.
 #[inline(always)]
 fn claim(tid: u32, mut claim: Claim) -> bool {
-    let before = executor::get(tid);
-    if before.slot != claim.slot && executor::is_open(&before) {
-        claim.flags |= claim_flag::EVENT_LOOP;
-    }
-    executor::set(tid, &claim)
+    executor::replace(tid, |before| {
+        if before.slot != claim.slot && executor::is_open(before) {
+            claim.flags |= claim_flag::EVENT_LOOP;
+        }
+        claim
+    })
 }
 
 /// The process gets work on this connection that cannot be seen, so that

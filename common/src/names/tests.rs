@@ -59,7 +59,30 @@ fn sixty_four_alike_names_are_all_found() {
     }
 }
 
+/// Whether a line that begins so is looked at.
+fn looks_at(table: &Names, line: &str) -> bool {
+    table.may_begin(name_of(line.as_bytes())[0])
+}
+
+#[test]
+fn only_lines_that_can_matter_are_looked_at() {
+    let table = Names::build(&["traceparent", "b3", "x-a", "uberctx-*"], &[0; 4]).expect("fits");
+    for line in ["TraceParent: 1", "b3: 1", "B3:1", "x-A: 1", "uberctx-a: 1", "Content-Length : 1", "Upgrade: a"] {
+        assert!(looks_at(&table, line), "{line}");
+    }
+    let others = ["Host: a", "User-Agent: a", "Accept: a", "Cookie: a", "Referer: a", "Pragma: a", "Date: a"];
+    assert_eq!(others.iter().filter(|line| looks_at(&table, line)).count(), 0);
+    let any = Names::build(&["x*"], &[0]).expect("fits");
+    assert!(looks_at(&any, "xy: 1") && looks_at(&any, "X-Long: 1"));
+}
+
 proptest! {
+    #[test]
+    fn names_are_always_looked_at(name in "[a-z-]{1,63}", value in "[ -~]{0,8}") {
+        let table = Names::build(&[&name], &[0]).expect("fits");
+        prop_assert!(looks_at(&table, &[name.to_uppercase(), ":".into(), value].concat()));
+    }
+
     #[test]
     fn agrees_with_a_plain_search(names in prop::collection::hash_set("[a-z-]{1,63}", 1..40), probe in "[a-z-]{1,63}") {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();

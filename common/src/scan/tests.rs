@@ -26,7 +26,7 @@ const NAMES: [&str; 8] = [
     "x-request-id",
     "ot-baggage-*",
     "x-a-very-long-but-still-configurable-header-name-of-63-bytes-ok",
-    "x",
+    "xyz",
 ];
 const BAGGAGE: u64 = 1 << 2;
 const B3: u64 = 1 << 3;
