@@ -105,7 +105,17 @@ impl Claim {
     #[inline(always)]
     #[must_use]
     pub const fn none(reason: Reason) -> Self {
-        Self { id: 0, stamp: 0, slot: 0, tgid: 0, kind: kind::NONE, flags: 0, reason: reason as u8, reserved: 0, reserved_too: 0 }
+        Self {
+            id: 0,
+            stamp: 0,
+            slot: 0,
+            tgid: 0,
+            kind: kind::NONE,
+            flags: 0,
+            reason: reason as u8,
+            reserved: 0,
+            reserved_too: 0,
+        }
     }
 
     /// The claim of the executor that read a head or body.
