@@ -167,6 +167,7 @@ fn name_word(window: &Window, start: u32, index: usize, len: &mut u32, before: &
 /// Reads the name of the header line `start..end` into `name`, in lower case.
 /// Returns its length; 0 if no colon follows within the longest name.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "an iterator is one more bound for the verifier")]
 pub(crate) fn name(window: &Window, start: u32, end: u32, name: &mut Name) -> u32 {
     let mut len = 0;
     // All ones until the colon is found. No branch, as in `words::first`, but

@@ -46,6 +46,13 @@ pub fn python_threads(url: &str, backend: Backend) -> Result<Program> {
     program(command, url, backend)
 }
 
+/// Python: raw sockets that peek at heads, and throw them away afterwards if `discard`.
+pub fn peeking(url: &str, discard: bool) -> Result<Program> {
+    let mut command = Command::new(python()?);
+    command.arg(source("python/peeking.py")).env("DISCARD", if discard { "1" } else { "0" });
+    program(command, url, Backend::Fresh)
+}
+
 /// Python: gunicorn with Flask and requests.
 pub fn gunicorn(url: &str, worker: Worker, backend: Backend) -> Result<Program> {
     let mut command = Command::new(python()?);

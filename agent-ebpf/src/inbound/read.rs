@@ -19,8 +19,11 @@ use crate::maps::NAMES;
 use crate::scratch::{self, Scratch};
 use crate::{enrol, policy, source};
 
-/// `MSG_PEEK` (include/linux/socket.h): nothing is taken.
-const MSG_PEEK: i32 = 2;
+/// Reads whose bytes are not to be looked at (include/linux/socket.h): with
+/// `MSG_PEEK` nothing is taken, with `MSG_TRUNC` the bytes are thrown away
+/// unseen (the next read's sequence number tells), and `MSG_ERRQUEUE` reads
+/// something else.
+const UNSEEN: i32 = 0x2 | 0x20 | 0x2000;
 
 /// Fires once for each read, in the reader's thread (net/socket.c,
 /// `call_trace_sock_recv_length`, since 6.3).
@@ -30,7 +33,7 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     let Some(socket) = enrol::state(sk) else { return 0 };
     let length: i32 = ctx.arg(1);
     let flags: i32 = ctx.arg(2);
-    if socket.role == role::ACCEPTED && length > 0 && flags & MSG_PEEK == 0 {
+    if socket.role == role::ACCEPTED && length > 0 && flags & UNSEEN == 0 {
         after_read(Tcp::from_tracepoint(sk), socket, length as u32);
     }
     0
