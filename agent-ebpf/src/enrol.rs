@@ -79,7 +79,7 @@ fn connect(sk: *mut c_void) {
 }
 
 fn connected(ops: *mut bpf_sock_ops, sk: *mut c_void) {
-    let Some(tcp) = Tcp::from_context(sk) else { return };
+    let Some(tcp) = Tcp::new(sk) else { return };
     let Some(workload) = workload_of(tcp) else { return };
     let Some(socket) = create(sk) else {
         flow::count(workload, counter::NOT_ENROLLED as u32);
@@ -102,7 +102,7 @@ fn connected(ops: *mut bpf_sock_ops, sk: *mut c_void) {
 }
 
 fn accepted(ops: *mut bpf_sock_ops, sk: *mut c_void) {
-    let Some(tcp) = Tcp::from_context(sk) else { return };
+    let Some(tcp) = Tcp::new(sk) else { return };
     let Some(workload) = workload_of(tcp) else { return };
     let Some(socket) = create(sk) else {
         flow::count(workload, counter::NOT_ENROLLED as u32);

@@ -33,48 +33,52 @@ fn read<T: Copy + Default>(base: *const c_void, offset: usize) -> T {
     value
 }
 
-/// A TCP socket, as `struct tcp_sock`.
+/// A TCP socket, as `struct tcp_sock`: a pointer whose type the verifier knows.
 #[derive(Clone, Copy)]
 pub(crate) struct Tcp(*const c_void);
 
+/// Reads a 32-bit field of a [`Tcp`] with a plain load. The verifier knows the
+/// offset, since what user space sets before loading is constant.
+macro_rules! field {
+    ($tcp:expr, $field:ident as $type:ty) => {{
+        let at = $tcp.0.wrapping_byte_add(offset!($field));
+        // SAFETY: the verifier checks the load against the structure's type.
+        unsafe { core::ptr::read_volatile(at.cast::<$type>()) }
+    }};
+}
+
 impl Tcp {
-    /// From a socket of a program's context.
+    /// From the socket of a program's context or of a tracepoint; `None` if it
+    /// is no full TCP socket.
     #[inline(always)]
-    pub(crate) fn from_context(sk: *mut c_void) -> Option<Self> {
-        // SAFETY: `sk` is the context's socket and was checked for null.
+    pub(crate) fn new(sk: *mut c_void) -> Option<Self> {
+        // SAFETY: `sk` is a socket that was checked for null.
         let tcp = unsafe { bpf_skc_to_tcp_sock(sk) };
         if tcp.is_null() { None } else { Some(Self(tcp.cast())) }
-    }
-
-    /// From a tracepoint's `struct sock` that has state in socket storage,
-    /// which only TCP sockets get.
-    #[inline(always)]
-    pub(crate) const fn from_tracepoint(sk: *const c_void) -> Self {
-        Self(sk)
     }
 
     /// Sequence number after the last byte that was written.
     #[inline(always)]
     pub(crate) fn write_seq(self) -> u32 {
-        read(self.0, offset!(tcp_write_seq))
+        field!(self, tcp_write_seq as u32)
     }
 
     /// Sequence number after the last byte that was acknowledged.
     #[inline(always)]
     pub(crate) fn snd_una(self) -> u32 {
-        read(self.0, offset!(tcp_snd_una))
+        field!(self, tcp_snd_una as u32)
     }
 
     /// Sequence number after the last byte that was read.
     #[inline(always)]
     pub(crate) fn copied_seq(self) -> u32 {
-        read(self.0, offset!(tcp_copied_seq))
+        field!(self, tcp_copied_seq as u32)
     }
 
     /// Size of the send buffer, and how much of it is in use.
     #[inline(always)]
     pub(crate) fn send_buffer(self) -> (i32, i32) {
-        (read(self.0, offset!(sock_sndbuf)), read(self.0, offset!(sock_wmem_queued)))
+        (field!(self, sock_sndbuf as i32), field!(self, sock_wmem_queued as i32))
     }
 
     /// Ids of the socket's cgroup and its ancestors, upwards; 0 past the root.
@@ -209,10 +213,14 @@ mod syscall {
 /// is in. Returns false if they are not understood (io_uring, sendfile, …).
 #[inline(always)]
 pub(crate) fn syscall_buffers(source: &mut Source, len: u32) -> bool {
-    // SAFETY: bpf_task_pt_regs returns the current task's saved registers.
+    // SAFETY: bpf_task_pt_regs returns the current task's saved registers, a
+    // pointer whose type the verifier knows.
     let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const c_void;
-    let number: u64 = read(registers, syscall::REG_NUMBER);
-    let buffer: u64 = read(registers, syscall::REG_ARG2);
+    // SAFETY: as above.
+    let register =
+        |offset: usize| unsafe { core::ptr::read_volatile(registers.wrapping_byte_add(offset).cast::<u64>()) };
+    let number = register(syscall::REG_NUMBER);
+    let buffer = register(syscall::REG_ARG2);
     source.in_kernel = 0;
     source.rewind(len);
     match number {
@@ -221,7 +229,7 @@ pub(crate) fn syscall_buffers(source: &mut Source, len: u32) -> bool {
             source.count = 1;
             true
         }
-        syscall::READV | syscall::WRITEV => vector(source, buffer, read(registers, syscall::REG_ARG3)),
+        syscall::READV | syscall::WRITEV => vector(source, buffer, register(syscall::REG_ARG3)),
         syscall::RECVMSG | syscall::SENDMSG => {
             // struct user_msghdr, include/linux/socket.h: msg_iov at 16, msg_iovlen at 24.
             let mut header = [0u64; 2];

@@ -39,7 +39,7 @@ pub(crate) fn acknowledged(sk: *mut c_void) {
     if !shall_leave(socket) {
         return;
     }
-    let Some(tcp) = Tcp::from_context(sk) else { return };
+    let Some(tcp) = Tcp::new(sk) else { return };
     let cure = SETTINGS.get(0).is_none_or(|settings| settings.cure != 0);
     // A thread may enter a blocking read while this runs, which could not be
     // made good here.
@@ -72,7 +72,7 @@ pub extern "C" fn iter_tcp_leave(ctx: *mut IterTcp) -> i32 {
         return 0;
     }
     let Some(socket) = enrol::state(sk) else { return 0 };
-    let tcp = Tcp::from_tracepoint(sk);
+    let Some(tcp) = Tcp::new(sk) else { return 0 };
     if !shall_leave(socket) || !tcp.is_member() {
         return 0;
     }

@@ -69,7 +69,12 @@ pub(crate) fn may_begin(scan: &Scan, window: &Window, start: u32, len: u32) -> b
         return true;
     }
     if scan.flags & IN_REQUEST != 0 {
-        return method(window, start, len).is_some();
+        return match method(window, start, len) {
+            None => false,
+            Some(0) => true,
+            // One space, then the target.
+            Some(method) => method + 1 >= len || window.byte(start.wrapping_add(method).wrapping_add(1)) != b' ',
+        };
     }
     let count = len.min(7);
     keep_first(window.at(start), count) == keep_first(STATUS, count)

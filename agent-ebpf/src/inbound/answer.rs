@@ -27,7 +27,9 @@ pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     let length: i32 = ctx.arg(1);
     // Nothing is expected where no request is open.
     if socket.role == role::ACCEPTED && length > 0 && socket.depth != 0 && policy::is_selected(socket) {
-        after_write(Tcp::from_tracepoint(sk), socket, length as u32);
+        if let Some(tcp) = Tcp::new(sk) {
+            after_write(tcp, socket, length as u32);
+        }
     }
     0
 }

@@ -33,8 +33,12 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     let Some(socket) = enrol::state(sk) else { return 0 };
     let length: i32 = ctx.arg(1);
     let flags: i32 = ctx.arg(2);
-    if socket.role == role::ACCEPTED && length > 0 && flags & UNSEEN == 0 {
-        after_read(Tcp::from_tracepoint(sk), socket, length as u32);
+    if socket.role == role::ACCEPTED
+        && length > 0
+        && flags & UNSEEN == 0
+        && let Some(tcp) = Tcp::new(sk)
+    {
+        after_read(tcp, socket, length as u32);
     }
     0
 }

@@ -45,7 +45,7 @@ pub fn sk_msg_write(ctx: SkMsgContext) -> u32 {
     if socket.role != role::CONNECTED || socket.request.phase == phase::LOST || !policy::is_selected(socket) {
         return SK_PASS;
     }
-    if let Some(tcp) = Tcp::from_context(sk) {
+    if let Some(tcp) = Tcp::new(sk) {
         before_write(&ctx, tcp, socket);
     }
     SK_PASS

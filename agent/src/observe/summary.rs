@@ -70,6 +70,9 @@ impl Summary {
             self.nothing_to_insert,
             self.already_present,
         );
+        if self.inbound + self.outbound == 0 {
+            "baton: no HTTP/1 request was read or sent".clone_into(&mut text);
+        }
         text.push_str(&if lost == 0 {
             ", none lost.".to_owned()
         } else {
@@ -111,6 +114,6 @@ mod tests {
         let text = Summary { inbound: 1, outbound: 5, injected: 1, lost, ..Summary::default() }.text();
         assert!(text.starts_with("baton: 1 request in, 5 requests out: headers inserted in 1,"), "{text}");
         assert!(text.ends_with("4 lost (3 ambiguous, 1 no-context)."), "{text}");
-        assert!(Summary::default().text().ends_with("none lost."));
+        assert_eq!(Summary::default().text(), "baton: no HTTP/1 request was read or sent, none lost.");
     }
 }

@@ -29,6 +29,9 @@ fn request_lines_are_recognised() {
 #[test]
 fn what_is_no_request_line_is_not_http1() {
     for line in [
+        "GET  / HTTP/1.1",
+        // Longer than what is kept of an unfinished line.
+        "GET  /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa HTTP/1.1",
         "GET /",
         "GET / HTTP/2.0",
         "PRI * HTTP/2.0",
