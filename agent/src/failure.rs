@@ -47,7 +47,7 @@ pub(crate) enum Failure {
     NoBtf(String),
     /// Inserting would not be safe on this kernel.
     #[error(
-        "the self-test failed: {0}. Nothing was attached, since this kernel could break connections: use one without the fault; `baton doctor` shows all findings"
+        "the self-test failed: {0}. Nothing was attached, since baton could break connections here; `baton doctor` shows all findings, and another kernel may do"
     )]
     SelfTest(String),
     /// The command of `baton exec` cannot be started.

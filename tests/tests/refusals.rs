@@ -112,3 +112,22 @@ fn without_root_or_a_capability() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_kernel_that_does_not_describe_its_types() -> Result<()> {
+    // An empty directory in its place, for this one process.
+    let scratch = Scratch::new()?;
+    let script = "mount --bind \"$1\" /sys/kernel/btf && shift && exec \"$@\"";
+    let mut unshare = command("unshare")?;
+    unshare.args(["--mount", "sh", "-c", script, "sh"]).arg(scratch.path()).arg(baton::binary()?);
+    unshare.args(["exec", "--headers", "x-a", "--", "true"]);
+    refuses(unshare, 69, "CONFIG_DEBUG_INFO_BTF")
+}
+
+#[test]
+fn a_self_test_that_fails() -> Result<()> {
+    // A network namespace whose loopback interface is down.
+    let mut unshare = command("unshare")?;
+    unshare.arg("--net").arg(baton::binary()?).args(["exec", "--headers", "x-a", "--", "true"]);
+    refuses(unshare, 70, "self-test")
+}

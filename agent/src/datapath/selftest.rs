@@ -50,6 +50,13 @@ pub(crate) enum Finding {
 /// # Errors
 /// [`Failure::SelfTest`] says what does not behave.
 pub(crate) fn choose(datapath: &mut Datapath) -> anyhow::Result<Finding> {
+    examine(datapath).map_err(|error| match error.downcast::<Failure>() {
+        Ok(failure) => failure.into(),
+        Err(error) => Failure::SelfTest(format!("it could not be done: {error:#}")).into(),
+    })
+}
+
+fn examine(datapath: &mut Datapath) -> anyhow::Result<Finding> {
     // Inserted lines must arrive whatever the receiving side needs.
     let members = inserts(datapath);
     clear(datapath)?;
