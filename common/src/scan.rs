@@ -9,10 +9,14 @@
 //! names occur, and, where asked to, copies their lines. What follows a head is
 //! counted, not looked at (see [`crate::framing`]).
 
-use crate::head::{self, HEADER_CONTINUES, IN_REQUEST};
-use crate::limits::{MAX_HEAD, MAX_LINE_COUNT, MAX_LINES};
+mod copy;
+mod line;
+mod suspend;
+
+use crate::head::IN_REQUEST;
+use crate::limits::MAX_LINE_COUNT;
 use crate::names::Names;
-use crate::words::{Words, above_space, equal_mask, first, keep_first, not_text};
+use crate::words::{Words, equal_mask, first};
 
 /// Bytes kept from an event for the next one: an unfinished line's beginning.
 pub const CARRY: u32 = 64;
@@ -236,7 +240,7 @@ impl Scan {
 #[inline(always)]
 pub fn step(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, lines: &mut Lines) -> u32 {
     match scan.phase {
-        phase::COPY => copy(scan, turn, window, lines),
+        phase::COPY => copy::copy(scan, turn, window, lines),
         phase::BODY | phase::CHUNK_DATA => skip_body(scan, turn),
         phase::UNTIL_CLOSE | phase::LOST => stop::LOST,
         _ => search(scan, turn, window, names, lines),
@@ -282,7 +286,7 @@ fn find_line_end(window: &Window, from: u32) -> u32 {
 fn search(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, lines: &mut Lines) -> u32 {
     let from = turn.pos;
     if from >= turn.end {
-        return suspend(scan, turn, window, names, lines);
+        return suspend::suspend(scan, turn, window, names, lines);
     }
     let found = find_line_end(window, from);
     if found >= turn.end {
@@ -294,300 +298,7 @@ fn search(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, line
     if found > turn.line && window.byte(found.wrapping_sub(1)) == b'\r' {
         end = found.wrapping_sub(1);
     }
-    line(scan, turn, window, names, lines, end)
-}
-
-/// Deals with the complete line `turn.line..end`; its line end lies before
-/// `turn.pos`.
-#[inline(always)]
-fn line(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, lines: &mut Lines, end: u32) -> u32 {
-    let start = turn.line;
-    let len = end.wrapping_sub(start);
-    if scan.phase <= phase::COPY {
-        scan.head_len = scan.head_len.wrapping_add(turn.pos.wrapping_sub(start));
-        if scan.head_len > MAX_HEAD {
-            return scan.lose(lost::HEAD_TOO_LARGE);
-        }
-    }
-    match scan.phase {
-        phase::START if len == 0 => {
-            // RFC 9112 §2.2: empty lines before a request line are ignored.
-            scan.head_len = 0;
-        }
-        phase::START | phase::FIRST_REST => {
-            if !head::first_line(scan, window, start, end) {
-                return scan.lose(lost::NOT_HTTP1);
-            }
-            scan.phase = phase::HEADERS;
-        }
-        phase::HEADERS if len == 0 => {
-            turn.blank = start;
-            turn.line = turn.pos;
-            return stop::HEAD;
-        }
-        phase::HEADERS => {
-            turn.line = turn.pos;
-            return header(scan, turn, window, names, lines, Line { start, end, complete: true });
-        }
-        phase::VALUE => {
-            // After a carriage return that was held back, only a line feed is legal.
-            if scan.flags & head::CR_HELD != 0 && turn.pos.wrapping_sub(start) != 1 {
-                scan.dropped |= scan.bit();
-            }
-            scan.flags &= !head::CR_HELD;
-            begin_copy(scan, turn, start, end, true);
-        }
-        phase::SKIP => scan.phase = phase::HEADERS,
-        phase::CHUNK_SIZE => {
-            let Some(size) = head::chunk_size(window, start, end) else {
-                return scan.lose(lost::FRAMING);
-            };
-            if size == 0 {
-                scan.phase = phase::TRAILER;
-            } else {
-                // The line end after the data is counted with it.
-                scan.body = size + 2;
-                scan.phase = phase::CHUNK_DATA;
-            }
-        }
-        phase::TRAILER if len == 0 => {
-            turn.line = turn.pos;
-            return stop::MESSAGE;
-        }
-        _ => scan.phase = phase::TRAILER,
-    }
-    turn.line = turn.pos;
-    stop::NO
-}
-
-/// A header line in the window; `complete` is false for the beginning of a line
-/// longer than the carry.
-#[derive(Clone, Copy)]
-struct Line {
-    start: u32,
-    end: u32,
-    complete: bool,
-}
-
-/// Deals with a header line.
-#[inline(always)]
-fn header(
-    scan: &mut Scan,
-    turn: &mut Turn,
-    window: &Window,
-    names: &Names,
-    lines: &mut Lines,
-    Line { start, end, complete }: Line,
-) -> u32 {
-    scan.phase = if complete { phase::HEADERS } else { phase::SKIP };
-    let begins = window.byte(start);
-    if begins == b' ' || begins == b'\t' {
-        // obs-fold (RFC 9112 §5.2): the line before it is longer than it seemed.
-        if scan.flags & head::FRAMING_LINE != 0 {
-            return scan.lose(lost::FRAMING);
-        }
-        if scan.flags & HEADER_CONTINUES != 0 {
-            scan.dropped |= scan.bit();
-        }
-        return stop::NO;
-    }
-    scan.flags &= !(HEADER_CONTINUES | head::FRAMING_LINE | head::CR_HELD);
-    if !names.may_begin(keep_first(window.at(start), end.wrapping_sub(start).min(8))) {
-        return stop::NO;
-    }
-    let len = head::name(window, start, end, &mut turn.word);
-    // A name that is longer than any configured one is of no interest.
-    let longer = len == 0 && end.wrapping_sub(start) >= CARRY;
-    let named = if longer { CARRY } else { len };
-    if len != 0 && head::is_framing(&turn.word, len) {
-        scan.flags |= head::FRAMING_LINE;
-        if !complete || !head::framing(scan, window, &turn.word, start.wrapping_add(len).wrapping_add(1), end) {
-            return scan.lose(lost::FRAMING);
-        }
-        return stop::NO;
-    }
-    let found = if len == 0 { None } else { names.find(&turn.word, len) };
-    // What matches a name exactly has no other bytes than a name has.
-    let is_name = match found {
-        Some(index) => names.is_exact(index) || head::is_token(&turn.word, len),
-        None => named != 0 && head::is_token(&turn.word, named),
-    };
-    if !is_name {
-        // "Content-Length : 5" is read differently by different servers.
-        return scan.lose(lost::FRAMING);
-    }
-    let Some(index) = found else {
-        return stop::NO;
-    };
-    scan.name = index;
-    scan.name_len = len;
-    scan.flags |= HEADER_CONTINUES;
-    if turn.collect == 0 {
-        scan.present |= scan.bit();
-        return stop::NO;
-    }
-    for word in 0..8 {
-        lines.text.put_after(scan.lines_len, word, turn.word[word]);
-    }
-    lines.text.put(scan.lines_len.wrapping_add(len), u64::from(b':'));
-    scan.tail = len.wrapping_add(1);
-    scan.flags &= !head::HAS_TEXT;
-    begin_copy(scan, turn, start.wrapping_add(len).wrapping_add(1), end, complete);
-    stop::NO
-}
-
-#[inline(always)]
-fn begin_copy(scan: &mut Scan, turn: &mut Turn, start: u32, end: u32, complete: bool) {
-    scan.phase = phase::COPY;
-    turn.copy = start;
-    turn.copy_end = end;
-    turn.copy_final = complete as u32;
-}
-
-/// Copies up to 64 bytes of a wanted line; ends the line after its last ones.
-#[inline(always)]
-fn copy(scan: &mut Scan, turn: &mut Turn, window: &Window, lines: &mut Lines) -> u32 {
-    let start = turn.copy;
-    let count = turn.copy_end.wrapping_sub(start).min(64);
-    let to = scan.lines_len.wrapping_add(scan.tail);
-    let full = to.wrapping_add(count) > MAX_LINES as u32 - 2 || scan.line_count >= MAX_LINE_COUNT as u32;
-    if full {
-        scan.dropped |= scan.bit();
-    }
-    if scan.dropped & scan.bit() != 0 {
-        return end_copy(scan, turn);
-    }
-    let mut illegal = 0;
-    let mut text = 0;
-    for word in 0..8u32 {
-        let within = keep_first(u64::MAX, count.saturating_sub(word * 8).min(8));
-        let bytes = window.at_after(start, word as usize) & within;
-        illegal |= not_text(bytes) & within;
-        text |= above_space(bytes) & within;
-        lines.text.put_after(to, word as usize, bytes);
-    }
-    if text != 0 {
-        scan.flags |= head::HAS_TEXT;
-        scan.present |= scan.bit();
-    }
-    if illegal != 0 {
-        scan.dropped |= scan.bit();
-        return end_copy(scan, turn);
-    }
-    scan.tail = scan.tail.wrapping_add(count);
-    turn.copy = start.wrapping_add(count);
-    if turn.copy < turn.copy_end {
-        return stop::NO;
-    }
-    if turn.copy_final != 0 && scan.flags & head::HAS_TEXT != 0 {
-        let end = scan.lines_len.wrapping_add(scan.tail);
-        lines.text.put(end, crate::words::literal("\r\n"));
-        let index = scan.line_count as usize & (MAX_LINE_COUNT - 1);
-        lines.ends[index] = end as u16 + 2;
-        lines.names[index] = scan.name as u8;
-        scan.lines_len = end.wrapping_add(2);
-        scan.line_count += 1;
-    }
-    end_copy(scan, turn)
-}
-
-#[inline(always)]
-fn end_copy(scan: &mut Scan, turn: &mut Turn) -> u32 {
-    if turn.copy_final != 0 {
-        scan.phase = phase::HEADERS;
-        scan.tail = 0;
-    } else {
-        scan.phase = if scan.dropped & scan.bit() != 0 { phase::SKIP } else { phase::VALUE };
-    }
-    stop::NO
-}
-
-/// Puts away what is left of the window: an unfinished line.
-#[inline(always)]
-fn suspend(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, lines: &mut Lines) -> u32 {
-    let start = turn.line;
-    let end = turn.end;
-    let len = end.wrapping_sub(start);
-    // The search goes on in steps of 64 bytes and may have passed the end.
-    turn.pos = end;
-    turn.line = end;
-    if len == 0 {
-        return stop::INPUT;
-    }
-    match scan.phase {
-        phase::START if !head::may_begin(scan, window, start, len) => {
-            return scan.lose(lost::NOT_HTTP1);
-        }
-        phase::HEADERS if len == 1 && window.byte(start) == b'\r' => {
-            // The head's last line feed is in the next event. Whoever inserts
-            // must do so before this carriage return.
-            scan.flags |= head::LF_PENDING;
-            scan.head_len = scan.head_len.wrapping_add(2);
-            if scan.head_len > MAX_HEAD {
-                return scan.lose(lost::HEAD_TOO_LARGE);
-            }
-            turn.blank = start;
-            return stop::HEAD;
-        }
-        phase::START | phase::HEADERS | phase::CHUNK_SIZE | phase::TRAILER if len <= CARRY => {
-            keep(scan, window, end, len);
-        }
-        phase::START | phase::FIRST_REST => {
-            if scan.phase == phase::START {
-                head::begin_first_line(scan, window, start, len);
-                scan.phase = phase::FIRST_REST;
-            }
-            scan.head_len = scan.head_len.wrapping_add(len.saturating_sub(CARRY));
-            keep(scan, window, end, len);
-        }
-        phase::HEADERS => {
-            scan.head_len = scan.head_len.wrapping_add(len);
-            let said = header(scan, turn, window, names, lines, Line { start, end, complete: false });
-            if said != stop::NO || scan.phase != phase::COPY {
-                return if said == stop::NO { stop::INPUT } else { said };
-            }
-            hold_carriage_return(scan, turn, window);
-            return stop::NO;
-        }
-        phase::VALUE => {
-            scan.head_len = scan.head_len.wrapping_add(len);
-            if scan.flags & head::CR_HELD != 0 {
-                scan.dropped |= scan.bit();
-                scan.flags &= !head::CR_HELD;
-            }
-            begin_copy(scan, turn, start, end, false);
-            hold_carriage_return(scan, turn, window);
-            return stop::NO;
-        }
-        phase::SKIP => scan.head_len = scan.head_len.wrapping_add(len),
-        phase::TRAILER => scan.phase = phase::TRAILER_SKIP,
-        phase::TRAILER_SKIP => {}
-        _ => return scan.lose(lost::FRAMING),
-    }
-    if scan.head_len > MAX_HEAD {
-        return scan.lose(lost::HEAD_TOO_LARGE);
-    }
-    stop::INPUT
-}
-
-/// A carriage return at the end of a piece of a value is its line's end, or
-/// illegal; the next event tells.
-#[inline(always)]
-fn hold_carriage_return(scan: &mut Scan, turn: &mut Turn, window: &Window) {
-    if window.byte(turn.copy_end.wrapping_sub(1)) == b'\r' {
-        turn.copy_end = turn.copy_end.wrapping_sub(1);
-        scan.flags |= head::CR_HELD;
-    }
-}
-
-/// Keeps the last bytes before `end`, `len` of them or as many as fit.
-#[inline(always)]
-fn keep(scan: &mut Scan, window: &Window, end: u32, len: u32) {
-    scan.carry_len = len.min(CARRY);
-    let from = end.wrapping_sub(CARRY);
-    for word in 0..8u32 {
-        scan.carry[word as usize] = window.at(from.wrapping_add(word * 8));
-    }
+    line::line(scan, turn, window, names, lines, end)
 }
 
 #[cfg(test)]

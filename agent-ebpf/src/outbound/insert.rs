@@ -111,7 +111,12 @@ fn put(insertion: &Insertion<'_>, context: *const Context, claim: &Claim, skip: 
         return Err(Reason::EgressDenied);
     }
     let len = gather(scratch, context, skip)?;
-    executor::check(claim)?;
+    // The slot may have gone to the connection's next request meanwhile; its id
+    // is void before its lines change.
+    // SAFETY: a map value.
+    if unsafe { core::ptr::read_volatile(&raw const (*context).id) } != claim.id {
+        return Err(Reason::Answered);
+    }
     room(tcp, socket, at, len)?;
     // SAFETY: the context is valid.
     unsafe {

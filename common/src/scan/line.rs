@@ -1,0 +1,154 @@
+//! What a complete line means, by where the stream stands.
+
+use super::copy::begin_copy;
+use super::{CARRY, Lines, Scan, Turn, Window, lost, phase, stop};
+use crate::head::{self, HEADER_CONTINUES};
+use crate::limits::MAX_HEAD;
+use crate::names::Names;
+use crate::words::keep_first;
+
+/// Deals with the complete line `turn.line..end`; its line end lies before
+/// `turn.pos`.
+#[inline(always)]
+pub(super) fn line(
+    scan: &mut Scan,
+    turn: &mut Turn,
+    window: &Window,
+    names: &Names,
+    lines: &mut Lines,
+    end: u32,
+) -> u32 {
+    let start = turn.line;
+    let len = end.wrapping_sub(start);
+    if scan.phase <= phase::COPY {
+        scan.head_len = scan.head_len.wrapping_add(turn.pos.wrapping_sub(start));
+        if scan.head_len > MAX_HEAD {
+            return scan.lose(lost::HEAD_TOO_LARGE);
+        }
+    }
+    match scan.phase {
+        phase::START if len == 0 => {
+            // RFC 9112 §2.2: empty lines before a request line are ignored.
+            scan.head_len = 0;
+        }
+        phase::START | phase::FIRST_REST => {
+            if !head::first_line(scan, window, start, end) {
+                return scan.lose(lost::NOT_HTTP1);
+            }
+            scan.phase = phase::HEADERS;
+        }
+        phase::HEADERS if len == 0 => {
+            turn.blank = start;
+            turn.line = turn.pos;
+            return stop::HEAD;
+        }
+        phase::HEADERS => {
+            turn.line = turn.pos;
+            return header(scan, turn, window, names, lines, Line { start, end, complete: true });
+        }
+        phase::VALUE => {
+            // After a carriage return that was held back, only a line feed is legal.
+            if scan.flags & head::CR_HELD != 0 && turn.pos.wrapping_sub(start) != 1 {
+                scan.dropped |= scan.bit();
+            }
+            scan.flags &= !head::CR_HELD;
+            begin_copy(scan, turn, start, end, true);
+        }
+        phase::SKIP => scan.phase = phase::HEADERS,
+        phase::CHUNK_SIZE => {
+            let Some(size) = head::chunk_size(window, start, end) else {
+                return scan.lose(lost::FRAMING);
+            };
+            if size == 0 {
+                scan.phase = phase::TRAILER;
+            } else {
+                // The line end after the data is counted with it.
+                scan.body = size + 2;
+                scan.phase = phase::CHUNK_DATA;
+            }
+        }
+        phase::TRAILER if len == 0 => {
+            turn.line = turn.pos;
+            return stop::MESSAGE;
+        }
+        _ => scan.phase = phase::TRAILER,
+    }
+    turn.line = turn.pos;
+    stop::NO
+}
+
+/// A header line in the window; `complete` is false for the beginning of a line
+/// longer than the carry.
+#[derive(Clone, Copy)]
+pub(super) struct Line {
+    pub(super) start: u32,
+    pub(super) end: u32,
+    pub(super) complete: bool,
+}
+
+/// Deals with a header line.
+#[inline(always)]
+pub(super) fn header(
+    scan: &mut Scan,
+    turn: &mut Turn,
+    window: &Window,
+    names: &Names,
+    lines: &mut Lines,
+    Line { start, end, complete }: Line,
+) -> u32 {
+    scan.phase = if complete { phase::HEADERS } else { phase::SKIP };
+    let begins = window.byte(start);
+    if begins == b' ' || begins == b'\t' {
+        // obs-fold (RFC 9112 §5.2): the line before it is longer than it seemed.
+        if scan.flags & head::FRAMING_LINE != 0 {
+            return scan.lose(lost::FRAMING);
+        }
+        if scan.flags & HEADER_CONTINUES != 0 {
+            scan.dropped |= scan.bit();
+        }
+        return stop::NO;
+    }
+    scan.flags &= !(HEADER_CONTINUES | head::FRAMING_LINE | head::CR_HELD);
+    if !names.may_begin(keep_first(window.at(start), end.wrapping_sub(start).min(8))) {
+        return stop::NO;
+    }
+    let len = head::name(window, start, end, &mut turn.word);
+    // A name that is longer than any configured one is of no interest.
+    let longer = len == 0 && end.wrapping_sub(start) >= CARRY;
+    let named = if longer { CARRY } else { len };
+    if len != 0 && head::is_framing(&turn.word, len) {
+        scan.flags |= head::FRAMING_LINE;
+        if !complete || !head::framing(scan, window, &turn.word, start.wrapping_add(len).wrapping_add(1), end) {
+            return scan.lose(lost::FRAMING);
+        }
+        return stop::NO;
+    }
+    let found = if len == 0 { None } else { names.find(&turn.word, len) };
+    // What matches a name exactly has no other bytes than a name has.
+    let is_name = match found {
+        Some(index) => names.is_exact(index) || head::is_token(&turn.word, len),
+        None => named != 0 && head::is_token(&turn.word, named),
+    };
+    if !is_name {
+        // "Content-Length : 5" is read differently by different servers.
+        return scan.lose(lost::FRAMING);
+    }
+    let Some(index) = found else {
+        return stop::NO;
+    };
+    scan.name = index;
+    scan.name_len = len;
+    scan.flags |= HEADER_CONTINUES;
+    if turn.collect == 0 {
+        scan.present |= scan.bit();
+        return stop::NO;
+    }
+    for word in 0..8 {
+        lines.text.put_after(scan.lines_len, word, turn.word[word]);
+    }
+    lines.text.put(scan.lines_len.wrapping_add(len), u64::from(b':'));
+    scan.tail = len.wrapping_add(1);
+    scan.flags &= !head::HAS_TEXT;
+    begin_copy(scan, turn, start.wrapping_add(len).wrapping_add(1), end, complete);
+    stop::NO
+}
