@@ -33,6 +33,15 @@ fn read<T: Copy + Default>(base: *const c_void, offset: usize) -> T {
     value
 }
 
+/// Whether a tracepoint's socket has anything in socket storage. One load, which
+/// is all that baton costs a socket that is not selected.
+#[inline(always)]
+pub(crate) fn has_storage(sk: *mut c_void) -> bool {
+    let at = sk.wrapping_byte_add(offset!(sock_storage));
+    // SAFETY: the verifier knows the type of a tracepoint's `sk`, and checks the load.
+    unsafe { core::ptr::read_volatile(at.cast::<u64>()) != 0 }
+}
+
 /// A TCP socket, as `struct tcp_sock`: a pointer whose type the verifier knows.
 #[derive(Clone, Copy)]
 pub(crate) struct Tcp(*const c_void);

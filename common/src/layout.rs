@@ -18,6 +18,8 @@ pub struct Layout {
     pub sock_cgroup: u32,
     /// `sock.sk_user_data`
     pub sock_user_data: u32,
+    /// `sock.sk_bpf_storage`
+    pub sock_storage: u32,
     /// `sock.sk_socket`
     pub sock_socket: u32,
     /// `socket.file`
@@ -52,6 +54,7 @@ impl Layout {
         sock_wmem_queued: 0,
         sock_cgroup: 0,
         sock_user_data: 0,
+        sock_storage: 0,
         sock_socket: 0,
         socket_file: 0,
         file_flags: 0,

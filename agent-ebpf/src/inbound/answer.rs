@@ -10,7 +10,7 @@ use baton_common::scan::{Scan, phase, stop};
 use baton_common::socket::{Socket, flag, role};
 
 use crate::context::{process, slot};
-use crate::kernel::{Tcp, syscall_buffers};
+use crate::kernel::{Tcp, has_storage, syscall_buffers};
 use crate::maps::NAMES;
 use crate::scratch::{self, Scratch};
 use crate::{enrol, policy, source};
@@ -23,6 +23,9 @@ const MAX_INTERIM: u32 = 3;
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     let sk: *mut c_void = ctx.arg(0);
+    if !has_storage(sk) {
+        return 0;
+    }
     let Some(socket) = enrol::state(sk) else { return 0 };
     let length: i32 = ctx.arg(1);
     // Nothing is expected where no request is open.
@@ -146,6 +149,9 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let sk: *mut c_void = ctx.arg(0);
+    if !has_storage(sk) {
+        return 0;
+    }
     let Some(socket) = enrol::state(sk) else { return 0 };
     if socket.role != role::ACCEPTED {
         return 0;

@@ -14,7 +14,7 @@ use baton_common::socket::{Socket, flag, role};
 
 use super::head;
 use crate::context::{executor, slot};
-use crate::kernel::{Tcp, syscall_buffers};
+use crate::kernel::{Tcp, has_storage, syscall_buffers};
 use crate::maps::NAMES;
 use crate::scratch::{self, Scratch};
 use crate::{enrol, policy, source};
@@ -30,6 +30,9 @@ const UNSEEN: i32 = 0x2 | 0x20 | 0x2000;
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     let sk: *mut c_void = ctx.arg(0);
+    if !has_storage(sk) {
+        return 0;
+    }
     let Some(socket) = enrol::state(sk) else { return 0 };
     let length: i32 = ctx.arg(1);
     let flags: i32 = ctx.arg(2);

@@ -27,6 +27,7 @@ pub(crate) fn resolve() -> Result<Layout, Failure> {
         sock_wmem_queued: at("sock", &["sk_wmem_queued"])?,
         sock_cgroup: at("sock", &["sk_cgrp_data", "cgroup"])?,
         sock_user_data: at("sock", &["sk_user_data"])?,
+        sock_storage: at("sock", &["sk_bpf_storage"])?,
         sock_socket: at("sock", &["sk_socket"])?,
         socket_file: at("socket", &["file"])?,
         file_flags: at("file", &["f_flags"])?,

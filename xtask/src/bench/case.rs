@@ -115,7 +115,7 @@ impl Bench<'_> {
 
     fn flask(&self, port: u16) -> Command {
         let mut command = Command::new(workspace::venv().join("bin/python"));
-        command.args(["-m", "gunicorn", "--worker-class", "gthread", "--workers", "2", "--threads", "4"]);
+        command.args(["-m", "gunicorn", "--worker-class", "gthread", "--workers", "1", "--threads", "8"]);
         command.args(["--log-level", "warning", "--bind", &format!("127.0.0.1:{port}"), "--chdir"]);
         command.arg(workspace::root().join("xtask/bench")).arg("relay_flask:app");
         command.env("BACKEND", format!("http://127.0.0.1:{}", self.backend_port));
