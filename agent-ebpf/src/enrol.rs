@@ -78,23 +78,30 @@ fn connect(sk: *mut c_void) {
     socket.connect = context::executor::passed_on(tid);
 }
 
-fn connected(ops: *mut bpf_sock_ops, sk: *mut c_void) {
-    let Some(tcp) = Tcp::new(sk) else { return };
-    let Some(workload) = workload_of(tcp) else { return };
+/// Gives an established connection of a workload its state.
+#[inline(always)]
+fn establish(ops: *mut bpf_sock_ops, sk: *mut c_void, role: u8) -> Option<(Tcp, &'static mut Socket)> {
+    let tcp = Tcp::new(sk)?;
+    let workload = workload_of(tcp)?;
     let Some(socket) = create(sk) else {
         flow::count(workload, counter::NOT_ENROLLED as u32);
-        return;
+        return None;
     };
     identify(ops, socket, workload);
-    socket.role = role::CONNECTED;
+    socket.role = role;
     socket.request.flags = IN_REQUEST;
+    Some((tcp, socket))
+}
+
+fn connected(ops: *mut bpf_sock_ops, sk: *mut c_void) {
+    let Some((tcp, socket)) = establish(ops, sk, role::CONNECTED) else { return };
     socket.request.seq = tcp.write_seq();
     let mut cookie = socket.cookie;
     // SAFETY: `ops` is the program's context; the key lives on the stack.
     let refused =
         unsafe { bpf_sock_hash_update(ops, ptr::from_ref(&MEMBERS).cast_mut().cast(), (&raw mut cookie).cast(), 0) };
     if refused != 0 {
-        flow::count(workload, counter::NOT_ENROLLED as u32);
+        flow::count(socket.workload, counter::NOT_ENROLLED as u32);
         return;
     }
     let flags = SockOpsContext::new(ops).cb_flags() | BPF_SOCK_OPS_RTT_CB_FLAG;
@@ -102,15 +109,7 @@ fn connected(ops: *mut bpf_sock_ops, sk: *mut c_void) {
 }
 
 fn accepted(ops: *mut bpf_sock_ops, sk: *mut c_void) {
-    let Some(tcp) = Tcp::new(sk) else { return };
-    let Some(workload) = workload_of(tcp) else { return };
-    let Some(socket) = create(sk) else {
-        flow::count(workload, counter::NOT_ENROLLED as u32);
-        return;
-    };
-    identify(ops, socket, workload);
-    socket.role = role::ACCEPTED;
-    socket.request.flags = IN_REQUEST;
+    let Some((tcp, socket)) = establish(ops, sk, role::ACCEPTED) else { return };
     socket.request.seq = tcp.copied_seq();
     socket.response.seq = tcp.write_seq();
 }

@@ -26,25 +26,11 @@ impl<const N: usize, const MASK: usize> Default for Words<N, MASK> {
 impl<const N: usize, const MASK: usize> Words<N, MASK> {
     const FITS: () = assert!(MASK + 10 <= N && (MASK + 1).is_power_of_two());
 
-    /// The aligned word that holds byte `byte`.
-    #[inline(always)]
-    #[must_use]
-    pub const fn aligned(&self, byte: u32) -> u64 {
-        const { Self::FITS };
-        self.words[(byte as usize >> 3) & MASK]
-    }
-
     /// The eight bytes from byte offset `byte` on.
     #[inline(always)]
     #[must_use]
     pub const fn at(&self, byte: u32) -> u64 {
-        const { Self::FITS };
-        let word = (byte as usize >> 3) & MASK;
-        let shift = (byte & 7) * 8;
-        let low = self.words[word] >> shift;
-        // Two shifts, because a shift by 64 has no defined result.
-        let high = (self.words[word + 1] << 1) << (63 - shift);
-        low | high
+        self.at_after(byte, 0)
     }
 
     /// The aligned word `after` words (up to 8) behind the one that holds byte `byte`.
@@ -63,6 +49,7 @@ impl<const N: usize, const MASK: usize> Words<N, MASK> {
         let word = ((byte as usize >> 3) & MASK) + after;
         let shift = (byte & 7) * 8;
         let low = self.words[word] >> shift;
+        // Two shifts, because a shift by 64 has no defined result.
         let high = (self.words[word + 1] << 1) << (63 - shift);
         low | high
     }
@@ -79,12 +66,7 @@ impl<const N: usize, const MASK: usize> Words<N, MASK> {
     /// rest of the second word that they touch. Bytes before `byte` are kept.
     #[inline(always)]
     pub const fn put(&mut self, byte: u32, value: u64) {
-        const { Self::FITS };
-        let word = (byte as usize >> 3) & MASK;
-        let shift = (byte & 7) * 8;
-        let keep = (1u64 << shift) - 1;
-        self.words[word] = (self.words[word] & keep) | (value << shift);
-        self.words[word + 1] = (value >> 1) >> (63 - shift);
+        self.put_after(byte, 0, value);
     }
 
     /// As [`Words::put`] at byte offset `byte + 8 * after` (`after` up to 8).

@@ -25,7 +25,13 @@ pub(super) fn report(socket: &Socket, verdict: Verdict, reason: Reason, context:
 
 /// The connection is not followed from here on: one loss, whatever comes.
 #[inline(always)]
-pub(super) fn lost(socket: &mut Socket, reason: Reason) {
-    flow::count(socket.workload, counter::TO_LEAVE as u32);
+pub(super) fn lost(socket: &Socket, reason: Reason) {
+    leave(socket);
     report(socket, Verdict::Lost, reason, 0, 0);
+}
+
+/// The connection is not followed from here on, and shall leave the SOCKHASH.
+#[inline(always)]
+pub(super) fn leave(socket: &Socket) {
+    flow::count(socket.workload, counter::TO_LEAVE as u32);
 }

@@ -137,6 +137,11 @@ fn follow(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket, scratch: *mut Scrat
         let scan = &mut socket.request;
         scan.seq = scan.seq.wrapping_add(inserted);
         match follows {
+            // The request has had its verdict, and what follows is none.
+            Follows::Unknown if scan.lost == lost::UPGRADED => {
+                verdict::leave(socket);
+                return Ok(());
+            }
             Follows::Unknown => return Err(Reason::of_lost(scan.lost)),
             Follows::Body if scan.phase == phase::BODY => {
                 scan.body -= rest;

@@ -36,7 +36,7 @@ proptest! {
         words.put(offset, value);
         let _ = words.at(offset);
         let _ = words.byte(offset);
-        let _ = words.aligned(offset);
+        let _ = words.aligned_after(offset, 0);
     }
 }
 
