@@ -53,6 +53,13 @@ pub fn peeking(url: &str, discard: bool) -> Result<Program> {
     program(command, url, Backend::Fresh)
 }
 
+/// Python: one thread that serves two requests at a time.
+pub fn event_loop(url: &str) -> Result<Program> {
+    let mut command = Command::new(python()?);
+    command.arg(source("python/event_loop.py"));
+    program(command, url, Backend::Fresh)
+}
+
 /// Python: gunicorn with Flask and requests.
 pub fn gunicorn(url: &str, worker: Worker, backend: Backend) -> Result<Program> {
     let mut command = Command::new(python()?);
