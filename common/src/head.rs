@@ -1,10 +1,10 @@
 //! What single lines of an HTTP/1 head mean (RFC 9112 §3 to §7, RFC 9110 §5).
 
 use crate::limits::MAX_PATH;
-use crate::names::Name;
+use crate::names::{NAME_WORDS, Name};
 use crate::scan::{Scan, Window};
 use crate::verifier::hide;
-use crate::words::{equal_mask, first, keep_first, literal, lower, range_mask};
+use crate::words::{equal_mask, first, first_equal, keep_first, literal, lower, range_mask};
 
 /// The stream carries requests (else responses). Set once per stream.
 pub const IN_REQUEST: u32 = 1;
@@ -26,6 +26,11 @@ pub const CR_HELD: u32 = 1 << 7;
 pub const HAS_TEXT: u32 = 1 << 8;
 /// The head's last line feed has not been seen yet.
 pub const LF_PENDING: u32 = 1 << 9;
+/// What a header line sets for those that may continue it; the next line clears it.
+pub(crate) const OF_LINE: u32 = HEADER_CONTINUES | FRAMING_LINE | CR_HELD;
+
+/// Words of [`Scan::path`].
+const PATH_WORDS: usize = MAX_PATH / 8;
 
 /// Longest method that is recognised.
 const MAX_METHOD: u32 = 24;
@@ -90,12 +95,22 @@ pub(crate) fn begin_first_line(scan: &mut Scan, window: &Window, start: u32, len
     let Some(method_len) = method(window, start, MAX_METHOD) else {
         return;
     };
+    // The last bytes may be of the version, with its space and a carriage return.
+    note_target(scan, window, start, method_len, len.saturating_sub(method_len + 11));
+}
+
+/// Notes the method of the request line at `start`, and the target of `target_len` bytes behind it.
+#[inline(always)]
+fn note_target(scan: &mut Scan, window: &Window, start: u32, method_len: u32, target_len: u32) {
     scan.method = keep_first(window.at(start), method_len.min(8));
     let target = start.wrapping_add(method_len).wrapping_add(1);
-    // The last bytes may be of the version, with its space and a carriage return.
-    scan.path_len = len.saturating_sub(method_len + 11).min(MAX_PATH as u32);
-    for word in 0..8u32 {
-        scan.path[word as usize] = window.at(target.wrapping_add(word * 8));
+    scan.path_len = target_len.min(MAX_PATH as u32);
+    let mut low = window.aligned_after(target, 0);
+    for word in 0..hide(PATH_WORDS as u32) {
+        if word * 8 >= scan.path_len {
+            break;
+        }
+        scan.path[word as usize & (PATH_WORDS - 1)] = window.next(target, word as usize, &mut low);
     }
 }
 
@@ -126,8 +141,7 @@ pub(crate) fn first_line(scan: &mut Scan, window: &Window, start: u32, end: u32)
     if method_len == 0 || method_len + 10 >= len || target == b' ' {
         return false;
     }
-    begin_first_line(scan, window, start, len);
-    scan.path_len = (len - method_len - 10).min(MAX_PATH as u32);
+    note_target(scan, window, start, method_len, len - method_len - 10);
     true
 }
 
@@ -156,46 +170,30 @@ fn note_status(scan: &mut Scan, window: &Window, start: u32) -> bool {
     true
 }
 
-/// Word `index` of the name at `start`; notes in `len` and `before` how far the
-/// name goes.
-#[inline(always)]
-fn name_word(window: &Window, start: u32, index: usize, len: &mut u32, before: &mut u64) -> u64 {
-    let bytes = window.at_after(start, index);
-    let count = first(equal_mask(bytes, b':'));
-    let word = lower(keep_first(bytes, count)) & *before;
-    *len += count & *before as u32;
-    // Bit 3 of the count is set only where there was no colon.
-    *before &= u64::from(count >> 3).wrapping_neg();
-    word
-}
-
 /// Reads the name of the header line `start..end` into `name`, in lower case.
 /// Returns its length; 0 if no colon follows within the longest name.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "an iterator is one more bound for the verifier")]
 pub(crate) fn name(window: &Window, start: u32, end: u32, name: &mut Name) -> u32 {
-    let mut len = 0;
-    // All ones until the colon is found. No branch, as in `words::first`, but
-    // one: nearly all names end in the first half.
-    let mut before = u64::MAX;
-    for index in 0..4 {
-        name[index] = name_word(window, start, index, &mut len, &mut before);
+    for word in name.iter_mut() {
+        // Hidden, because LLVM makes a call of memset() of plain stores, which
+        // is a loop over single bytes.
+        *word = u64::from(hide(0));
     }
-    if before == 0 {
-        // Hidden, because LLVM makes a call of memset() of four plain stores,
-        // which is a loop over single bytes.
-        let zero = u64::from(hide(0));
-        name[4] = zero;
-        name[5] = zero;
-        name[6] = zero;
-        name[7] = zero;
-    } else {
-        for index in 4..8 {
-            name[index] = name_word(window, start, index, &mut len, &mut before);
+    let mut low = window.aligned_after(start, 0);
+    for index in 0..hide(NAME_WORDS as u32) {
+        let index = index as usize & (NAME_WORDS - 1);
+        let bytes = window.next(start, index, &mut low);
+        let colon = first_equal(bytes, b':');
+        if colon == 0 {
+            name[index] = lower(bytes);
+            continue;
         }
+        let count = first(colon);
+        name[index] = lower(keep_first(bytes, count));
+        let len = index as u32 * 8 + count;
+        return if len < end.wrapping_sub(start) { len } else { 0 };
     }
-    let found = before == 0 && len < end.wrapping_sub(start);
-    if found { len } else { 0 }
+    0
 }
 
 /// Whether `name` has visible characters only. (RFC 9110 §5.6.2 allows fewer;

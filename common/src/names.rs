@@ -84,12 +84,14 @@ pub enum Refused {
 
 /// The bucket of `name` under `seed`.
 #[inline(always)]
-const fn bucket(name: &Name, seed: u64) -> usize {
-    let mut folded = name[0];
-    let mut index = 1;
-    while index < NAME_WORDS {
-        folded = folded.rotate_left(9) ^ name[index];
-        index += 1;
+fn bucket(name: &Name, seed: u64) -> usize {
+    let mut folded = 0u64;
+    for index in 0..hide(NAME_WORDS as u32) {
+        let word = name[index as usize & (NAME_WORDS - 1)];
+        if word == 0 {
+            break;
+        }
+        folded = folded.rotate_left(9) ^ word;
     }
     (folded.wrapping_mul(seed) >> 58) as usize
 }
@@ -250,14 +252,21 @@ impl Names {
 }
 
 impl Entry {
+    /// Whether this entry is `name`, or a prefix of it. Of an exact entry the
+    /// caller knows that the lengths agree.
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "three arrays in step; a zip is two more bounds for the verifier")]
     fn matches(&self, name: &Name) -> bool {
-        let mut difference = 0;
-        for word in 0..NAME_WORDS {
-            difference |= (name[word] & self.mask[word]) ^ self.words[word];
+        for index in 0..hide(NAME_WORDS as u32) {
+            let index = index as usize & (NAME_WORDS - 1);
+            let word = self.words[index];
+            if word == 0 {
+                break;
+            }
+            if name[index] & self.mask[index] != word {
+                return false;
+            }
         }
-        difference == 0
+        true
     }
 }
 

@@ -11,12 +11,13 @@
 
 mod copy;
 mod line;
+mod skip;
 mod suspend;
 
-use crate::head::IN_REQUEST;
-use crate::limits::MAX_LINE_COUNT;
+use crate::head::{self, IN_REQUEST};
+use crate::limits::{MAX_HEAD, MAX_LINE_COUNT};
 use crate::names::Names;
-use crate::words::{Words, equal_mask, first};
+use crate::words::{Words, first, first_equal};
 
 /// Bytes kept from an event for the next one: an unfinished line's beginning.
 pub const CARRY: u32 = 64;
@@ -270,21 +271,34 @@ fn skip_body(scan: &mut Scan, turn: &mut Turn) -> u32 {
 #[inline(always)]
 fn find_line_end(window: &Window, from: u32) -> u32 {
     let base = from & !7;
-    // Bytes of the first word that lie before `from` do not count.
-    let mut wanted = u64::MAX << ((from & 7) * 8);
+    // Bytes of the first word that lie before `from` are no line ends.
+    let mut before = (1u64 << ((from & 7) * 8)) - 1;
     for word in 0..8 {
-        let found = equal_mask(window.aligned_after(base, word as usize), b'\n') & wanted;
+        let found = first_equal(window.aligned_after(base, word as usize) | before, b'\n');
         if found != 0 {
             return base + word * 8 + first(found);
         }
-        wanted = u64::MAX;
+        before = 0;
     }
     u32::MAX
 }
 
 #[inline(always)]
 fn search(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, lines: &mut Lines) -> u32 {
-    let from = turn.pos;
+    let mut from = turn.pos;
+    if scan.phase == phase::HEADERS && turn.line == from && from < turn.end {
+        let next = skip::skip(window, names, from, turn.end);
+        if next != from {
+            scan.flags &= !head::OF_LINE;
+            scan.head_len = scan.head_len.wrapping_add(next.wrapping_sub(from));
+            if scan.head_len > MAX_HEAD {
+                return scan.lose(lost::HEAD_TOO_LARGE);
+            }
+            turn.line = next;
+            turn.pos = next;
+            from = next;
+        }
+    }
     if from >= turn.end {
         return suspend::suspend(scan, turn, window, names, lines);
     }

@@ -80,6 +80,38 @@ impl<const N: usize, const MASK: usize> Words<N, MASK> {
         self.words[word + 1] = (value >> 1) >> (63 - shift);
     }
 
+    /// As [`Words::at_after`] for one word after the other (`after` up to 7):
+    /// `low` is the aligned word `after`, and becomes the next one.
+    #[inline(always)]
+    pub(crate) const fn next(&self, byte: u32, after: usize, low: &mut u64) -> u64 {
+        let shift = (byte & 7) * 8;
+        let next = self.aligned_after(byte, (after & 7) + 1);
+        let value = *low >> shift | (next << 1) << (63 - shift);
+        *low = next;
+        value
+    }
+
+    /// As [`Words::put_after`] for one word after the other (`after` up to 7):
+    /// `held` has the bytes that share the aligned word with what comes before,
+    /// and becomes those of the next one.
+    #[inline(always)]
+    pub(crate) const fn append(&mut self, byte: u32, after: usize, value: u64, held: &mut u64) {
+        const { Self::FITS };
+        let word = ((byte as usize >> 3) & MASK) + (after & 7);
+        let shift = (byte & 7) * 8;
+        self.words[word] = *held | value << shift;
+        *held = (value >> 1) >> (63 - shift);
+        self.words[word + 1] = *held;
+    }
+
+    /// The bytes of the word at `byte` that lie before it; what
+    /// [`Words::append`] begins with.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) const fn held(&self, byte: u32) -> u64 {
+        self.aligned_after(byte, 0) & ((1u64 << ((byte & 7) * 8)) - 1)
+    }
+
     /// The words, for whole-buffer copies.
     #[must_use]
     pub const fn as_words(&self) -> &[u64; N] {
@@ -103,6 +135,15 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 pub const fn equal_mask(word: u64, byte: u8) -> u64 {
     let x = word ^ (ONES * byte as u64);
     !(((x & LOW7) + LOW7) | x) & HIGH
+}
+
+/// As [`equal_mask`], in fewer operations: marks the first byte of `word` that
+/// equals `byte`; what is marked above that one means nothing.
+#[inline(always)]
+#[must_use]
+pub const fn first_equal(word: u64, byte: u8) -> u64 {
+    let x = word ^ (ONES * byte as u64);
+    x.wrapping_sub(ONES) & !x & HIGH
 }
 
 /// The high bit of every byte of `word` within `low..=high`, for ASCII bounds.

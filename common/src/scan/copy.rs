@@ -3,6 +3,7 @@
 use super::{Lines, Scan, Turn, Window, phase, stop};
 use crate::head;
 use crate::limits::{MAX_LINE_COUNT, MAX_LINES};
+use crate::verifier::hide;
 use crate::words::{above_space, keep_first, not_text};
 
 #[inline(always)]
@@ -28,12 +29,17 @@ pub(super) fn copy(scan: &mut Scan, turn: &mut Turn, window: &Window, lines: &mu
     }
     let mut illegal = 0;
     let mut text = 0;
-    for word in 0..8u32 {
-        let within = keep_first(u64::MAX, count.saturating_sub(word * 8).min(8));
-        let bytes = window.at_after(start, word as usize) & within;
+    let mut low = window.aligned_after(start, 0);
+    let mut held = lines.text.held(to);
+    for word in 0..hide(8) {
+        if word * 8 >= count {
+            break;
+        }
+        let within = keep_first(u64::MAX, (count - word * 8).min(8));
+        let bytes = window.next(start, word as usize, &mut low) & within;
         illegal |= not_text(bytes) & within;
-        text |= above_space(bytes) & within;
-        lines.text.put_after(to, word as usize, bytes);
+        text |= above_space(bytes);
+        lines.text.append(to, word as usize, bytes, &mut held);
     }
     if text != 0 {
         scan.flags |= head::HAS_TEXT;

@@ -4,7 +4,8 @@ use super::copy::begin_copy;
 use super::{CARRY, Lines, Scan, Turn, Window, lost, phase, stop};
 use crate::head::{self, HEADER_CONTINUES};
 use crate::limits::MAX_HEAD;
-use crate::names::Names;
+use crate::names::{NAME_WORDS, Names};
+use crate::verifier::hide;
 use crate::words::keep_first;
 
 /// Deals with the complete line `turn.line..end`; its line end lies before
@@ -108,7 +109,7 @@ pub(super) fn header(
         }
         return stop::NO;
     }
-    scan.flags &= !(HEADER_CONTINUES | head::FRAMING_LINE | head::CR_HELD);
+    scan.flags &= !head::OF_LINE;
     if !names.may_begin(keep_first(window.at(start), end.wrapping_sub(start).min(8))) {
         return stop::NO;
     }
@@ -143,8 +144,12 @@ pub(super) fn header(
         scan.present |= scan.bit();
         return stop::NO;
     }
-    for word in 0..8 {
-        lines.text.put_after(scan.lines_len, word, turn.word[word]);
+    let mut held = lines.text.held(scan.lines_len);
+    for word in 0..hide(8) {
+        if word * 8 >= len {
+            break;
+        }
+        lines.text.append(scan.lines_len, word as usize, turn.word[word as usize & (NAME_WORDS - 1)], &mut held);
     }
     lines.text.put(scan.lines_len.wrapping_add(len), u64::from(b':'));
     scan.tail = len.wrapping_add(1);

@@ -17,6 +17,7 @@ proptest! {
         prop_assert_eq!(lower(word).to_le_bytes(), bytes.map(|byte| byte.to_ascii_lowercase()));
         let position = bytes.iter().position(|byte| *byte == wanted).unwrap_or(8);
         prop_assert_eq!(first(equal_mask(word, wanted)), position as u32);
+        prop_assert_eq!(first(first_equal(word, wanted)), position as u32);
     }
 
     #[test]

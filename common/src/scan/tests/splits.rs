@@ -93,3 +93,24 @@ proptest! {
         same(scanner.found, reference::requests(&stream, &NAMES))?;
     }
 }
+
+/// A line that is too short to be a wanted header says nothing, or the stream is
+/// given up; which of the two must not depend on the reads.
+#[test]
+fn short_lines_in_any_split() {
+    let names = names();
+    for first in b'!'..=b'~' {
+        for second in b'!'..=b'~' {
+            let stream = [&b"GET / HTTP/1.1\r\nHost: a\r\n"[..], &[first, second], b"\r\nAccept: b\r\n\r\n"].concat();
+            let line = b"GET / HTTP/1.1\r\nHost: a\r\n".len();
+            let mut whole = Stream::requests(&names, true);
+            whole.event(&[&stream]);
+            for at in line..line + 5 {
+                let mut cut = Stream::requests(&names, true);
+                cut.event(&[&stream[..at]]);
+                cut.event(&[&stream[at..]]);
+                assert_eq!(whole.found, cut.found, "{} cut at {at}", stream.escape_ascii());
+            }
+        }
+    }
+}
