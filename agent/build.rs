@@ -96,8 +96,10 @@ fn write_rustc_wrapper() -> anyhow::Result<String> {
         .context("neither CARGO_HOME nor HOME is set")?;
     // BPF instruction set v3: atomic operations with a result (Linux 5.12), and
     // 32-bit arithmetic. Macros are built for the host and keep its processor.
+    // The linker's default makes calls of loops over single bytes out of small
+    // memset()s.
     let mut script = String::from(
-        "#!/bin/sh\ncase \" $* \" in *' bpfel-unknown-none '*) set -- \"$@\" -Ctarget-cpu=v3 ;; esac\nexec \"$@\"",
+        "#!/bin/sh\ncase \" $* \" in *' bpfel-unknown-none '*) set -- \"$@\" -Ctarget-cpu=v3 -Clink-arg=--disable-expand-memcpy-in-order ;; esac\nexec \"$@\"",
     );
     let mut registries: Vec<PathBuf> = fs::read_dir(home.join("registry/src"))
         .into_iter()

@@ -111,7 +111,6 @@ fn connected(ops: *mut bpf_sock_ops, sk: *mut c_void) {
 fn accepted(ops: *mut bpf_sock_ops, sk: *mut c_void) {
     let Some((tcp, socket)) = establish(ops, sk, role::ACCEPTED) else { return };
     socket.request.seq = tcp.copied_seq();
-    socket.response.seq = tcp.write_seq();
 }
 
 fn identify(ops: *mut bpf_sock_ops, socket: &mut Socket, workload: u32) {

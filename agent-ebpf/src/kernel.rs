@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::{
 };
 use baton_common::layout::Layout;
 
-use crate::source::{MAX_PIECES, Piece, Source};
+use crate::source::{MAX_PIECES, Source};
 
 /// Offsets in the running kernel's structures.
 #[unsafe(no_mangle)]
@@ -64,6 +64,12 @@ impl Tcp {
         // SAFETY: `sk` is a socket that was checked for null.
         let tcp = unsafe { bpf_skc_to_tcp_sock(sk) };
         if tcp.is_null() { None } else { Some(Self(tcp.cast())) }
+    }
+
+    /// Where it is in kernel memory.
+    #[inline(always)]
+    pub(crate) fn address(self) -> u64 {
+        self.0 as u64
     }
 
     /// Sequence number after the last byte that was written.
@@ -141,6 +147,13 @@ impl Tcp {
     }
 }
 
+/// Sequence number after the last byte that was written to the TCP socket at
+/// `address`; 0 if there is none.
+#[inline(always)]
+pub(crate) fn write_seq_at(address: u64) -> u32 {
+    read(address as *const c_void, offset!(tcp_write_seq))
+}
+
 /// A cgroup, as `struct cgroup`.
 #[derive(Clone, Copy)]
 pub(crate) struct Cgroup(u64);
@@ -187,12 +200,8 @@ pub(crate) fn current_ids() -> (u32, u32) {
 mod syscall {
     // arch/x86/entry/syscalls/syscall_64.tbl
     pub(super) const READ: u64 = 0;
-    pub(super) const WRITE: u64 = 1;
     pub(super) const READV: u64 = 19;
-    pub(super) const WRITEV: u64 = 20;
-    pub(super) const SENDTO: u64 = 44;
     pub(super) const RECVFROM: u64 = 45;
-    pub(super) const SENDMSG: u64 = 46;
     pub(super) const RECVMSG: u64 = 47;
     // struct pt_regs, arch/x86/include/asm/ptrace.h
     pub(super) const REG_NUMBER: usize = 120;
@@ -205,12 +214,8 @@ mod syscall {
 mod syscall {
     // include/uapi/asm-generic/unistd.h
     pub(super) const READ: u64 = 63;
-    pub(super) const WRITE: u64 = 64;
     pub(super) const READV: u64 = 65;
-    pub(super) const WRITEV: u64 = 66;
-    pub(super) const SENDTO: u64 = 206;
     pub(super) const RECVFROM: u64 = 207;
-    pub(super) const SENDMSG: u64 = 211;
     pub(super) const RECVMSG: u64 = 212;
     // struct pt_regs, arch/arm64/include/asm/ptrace.h: x8 holds the number.
     pub(super) const REG_NUMBER: usize = 64;
@@ -218,8 +223,8 @@ mod syscall {
     pub(super) const REG_ARG3: usize = 16;
 }
 
-/// Fills `source` with the buffers of the system call that the current thread
-/// is in. Returns false if they are not understood (io_uring, sendfile, …).
+/// Fills `source` with the buffers of the reading system call that the current
+/// thread is in. Returns false if they are not understood (io_uring, …).
 #[inline(always)]
 pub(crate) fn syscall_buffers(source: &mut Source, len: u32) -> bool {
     // SAFETY: bpf_task_pt_regs returns the current task's saved registers, a
@@ -230,16 +235,14 @@ pub(crate) fn syscall_buffers(source: &mut Source, len: u32) -> bool {
         |offset: usize| unsafe { core::ptr::read_volatile(registers.wrapping_byte_add(offset).cast::<u64>()) };
     let number = register(syscall::REG_NUMBER);
     let buffer = register(syscall::REG_ARG2);
-    source.in_kernel = 0;
     source.rewind(len);
     match number {
-        syscall::READ | syscall::RECVFROM | syscall::WRITE | syscall::SENDTO => {
-            source.pieces[0] = Piece { base: buffer, len: u64::from(len) };
-            source.count = 1;
+        syscall::READ | syscall::RECVFROM => {
+            source.set(buffer, len);
             true
         }
-        syscall::READV | syscall::WRITEV => vector(source, buffer, register(syscall::REG_ARG3)),
-        syscall::RECVMSG | syscall::SENDMSG => {
+        syscall::READV => vector(source, buffer, register(syscall::REG_ARG3)),
+        syscall::RECVMSG => {
             // struct user_msghdr, include/linux/socket.h: msg_iov at 16, msg_iovlen at 24.
             let mut header = [0u64; 2];
             // SAFETY: the helper checks the address.

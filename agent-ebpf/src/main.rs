@@ -10,6 +10,7 @@
 #![expect(unsafe_code, reason = "BPF programs work on raw kernel memory")]
 
 mod atomic;
+mod clock;
 mod context;
 mod enrol;
 mod flow;

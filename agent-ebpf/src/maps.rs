@@ -33,6 +33,11 @@ pub(crate) static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(1, 0);
 #[map]
 pub(crate) static SLOTS_TAKEN: Array<u64> = Array::with_max_entries(1, 0);
 
+/// The next context's number, of each processor; user space sets where it
+/// begins, so that numbers are not used again after a restart.
+#[map]
+pub(crate) static NEXT_ID: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// What each thread runs for, by thread id.
 #[map]
 pub(crate) static EXECUTORS: HashMap<u32, Claim> = HashMap::with_max_entries(65536, 0);

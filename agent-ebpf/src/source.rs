@@ -1,6 +1,10 @@
 //! Where an event's bytes are, and how they come into the window.
 
-use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_probe_read_user};
+use core::ffi::c_void;
+use core::ptr;
+
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_probe_read_user, bpf_skb_load_bytes};
 use baton_common::names::Names;
 use baton_common::scan::{self, CARRY, Lines, Scan, Turn, WINDOW_INPUT, Window, phase, stop};
 
@@ -12,6 +16,49 @@ pub(crate) const MAX_PIECES: usize = 8;
 /// Steps that one event may take: a head of 16 KiB in 64-byte steps, a step
 /// for each of its lines, and the framing of a body.
 const MAX_STEPS: u32 = 2048;
+
+/// A kind of memory that an event's bytes are in. One program knows one kind,
+/// since not every program may call every helper.
+pub(crate) trait Memory {
+    /// Copies `len` bytes at `from` to `to`; returns 0 if it did.
+    ///
+    /// # Safety
+    /// `to` must have room for `len` bytes.
+    unsafe fn copy(run: &Run, to: *mut c_void, len: u32, from: u64) -> i64;
+}
+
+/// The current task's memory.
+pub(crate) enum User {}
+
+impl Memory for User {
+    #[inline(always)]
+    unsafe fn copy(_run: &Run, to: *mut c_void, len: u32, from: u64) -> i64 {
+        // SAFETY: `to` is the caller's; the helper checks `from`.
+        unsafe { bpf_probe_read_user(to, len, from as *const c_void) }
+    }
+}
+
+/// The kernel's memory.
+pub(crate) enum Kernel {}
+
+impl Memory for Kernel {
+    #[inline(always)]
+    unsafe fn copy(_run: &Run, to: *mut c_void, len: u32, from: u64) -> i64 {
+        // SAFETY: as above.
+        unsafe { bpf_probe_read_kernel(to, len, from as *const c_void) }
+    }
+}
+
+/// A packet, from its network header on.
+pub(crate) enum Packet {}
+
+impl Memory for Packet {
+    #[inline(always)]
+    unsafe fn copy(run: &Run, to: *mut c_void, len: u32, from: u64) -> i64 {
+        // SAFETY: as above; `packet` is the program's context.
+        unsafe { bpf_skb_load_bytes(run.packet.cast(), from as u32, to, len) }
+    }
+}
 
 /// A piece of memory; the layout of `struct iovec` (include/uapi/linux/uio.h).
 #[repr(C)]
@@ -26,10 +73,7 @@ pub(crate) struct Piece {
 pub(crate) struct Source {
     pub(crate) pieces: [Piece; MAX_PIECES],
     pub(crate) count: u32,
-    /// Whether the pieces are in kernel memory.
-    pub(crate) in_kernel: u32,
     piece: u32,
-    reserved: u32,
     /// Bytes of the current piece that have been loaded or passed over.
     taken: u64,
     /// Bytes of the event that may be looked at.
@@ -41,6 +85,14 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// One piece of `len` bytes.
+    #[inline(always)]
+    pub(crate) fn set(&mut self, base: u64, len: u32) {
+        self.pieces[0] = Piece { base, len: u64::from(len) };
+        self.count = 1;
+        self.rewind(len);
+    }
+
     /// Starts at the beginning, for an event of `len` bytes.
     #[inline(always)]
     pub(crate) fn rewind(&mut self, len: u32) {
@@ -55,24 +107,25 @@ impl Source {
 /// The pointers that the loop's callback needs; all scalars are in map memory,
 /// where the verifier does not follow their values from turn to turn.
 #[repr(C)]
-struct Run {
-    scratch: *mut Scratch,
-    scan: *mut Scan,
-    lines: *mut Lines,
-    names: *const Names,
+pub(crate) struct Run {
+    pub(crate) scratch: *mut Scratch,
+    pub(crate) scan: *mut Scan,
+    pub(crate) lines: *mut Lines,
+    pub(crate) names: *const Names,
+    /// For [`Packet`]; else null.
+    pub(crate) packet: *mut __sk_buff,
 }
 
 /// Scans on from where `scratch` stands until something is complete or the
 /// event's bytes are used up. Returns a constant of [`stop`].
 #[inline(always)]
-pub(crate) fn run(scratch: *mut Scratch, scan: *mut Scan, lines: *mut Lines, names: *const Names) -> u32 {
-    let mut run = Run { scratch, scan, lines, names };
+pub(crate) fn run<M: Memory>(run: &mut Run) -> u32 {
     // SAFETY: the pointers are map values that outlive the call.
     unsafe {
-        (*scratch).turn.stop = stop::NO;
-        bpf_loop(MAX_STEPS, step as *mut core::ffi::c_void, (&raw mut run).cast(), 0);
-        match (*scratch).turn.stop {
-            stop::NO => (*scan).lose(scan::lost::FRAMING),
+        (*run.scratch).turn.stop = stop::NO;
+        bpf_loop(MAX_STEPS, step::<M> as *mut c_void, ptr::from_mut(run).cast(), 0);
+        match (*run.scratch).turn.stop {
+            stop::NO => (*run.scan).lose(scan::lost::FRAMING),
             said => said,
         }
     }
@@ -97,17 +150,17 @@ pub(crate) fn position(scratch: *const Scratch) -> u32 {
     (source.offset as u32).wrapping_add(turn.pos).wrapping_sub(CARRY)
 }
 
-extern "C" fn step(_index: u32, run: *mut Run) -> i64 {
+extern "C" fn step<M: Memory>(_index: u32, run: *mut Run) -> i64 {
     // SAFETY: `run` lives in the caller's frame; its pointers are map values.
-    let (scratch, scan, names, lines) =
-        unsafe { (&mut *(*run).scratch, &mut *(*run).scan, &*(*run).names, &mut *(*run).lines) };
+    let (run, scratch, scan, names, lines) =
+        unsafe { (&*run, &mut *(*run).scratch, &mut *(*run).scan, &*(*run).names, &mut *(*run).lines) };
     // An empty window has no line to put away.
     let said = if scratch.turn.line >= scratch.turn.end && scan.phase != phase::COPY {
         stop::INPUT
     } else {
         scan_step(scan, &mut scratch.turn, &scratch.window, names, lines)
     };
-    if said == stop::INPUT && load(scratch, scan) {
+    if said == stop::INPUT && load::<M>(run, scratch, scan) {
         return 0;
     }
     scratch.turn.stop = said;
@@ -129,12 +182,13 @@ pub extern "C" fn scan_step(
         return stop::LOST;
     }
     // SAFETY: checked for null; the verifier checks the rest at each call.
-    unsafe { scan::step(&mut *scan, &mut *turn, &*window, &*names, &mut *lines) }
+    let (scan, turn, window, names, lines) = unsafe { (&mut *scan, &mut *turn, &*window, &*names, &mut *lines) };
+    scan::step(scan, turn, window, names, lines)
 }
 
 /// Loads the next bytes into the window. Returns false if there are none.
 #[inline(always)]
-fn load(scratch: &mut Scratch, scan: &mut Scan) -> bool {
+fn load<M: Memory>(run: &Run, scratch: &mut Scratch, scan: &mut Scan) -> bool {
     let source = &mut scratch.source;
     if source.piece >= source.count || source.left == 0 {
         return false;
@@ -166,16 +220,10 @@ fn load(scratch: &mut Scratch, scan: &mut Scan) -> bool {
         if input == 0 || input > WINDOW_INPUT {
             return false;
         }
-        let from = piece.base.wrapping_add(source.taken) as *const core::ffi::c_void;
-        // SAFETY: the window holds CARRY + WINDOW_INPUT bytes; the helpers
-        // check `from`.
+        // SAFETY: the window holds CARRY + WINDOW_INPUT bytes.
         let failed = unsafe {
             let to = scratch.window.as_words_mut().as_mut_ptr().add(CARRY as usize / 8).cast();
-            if source.in_kernel != 0 {
-                bpf_probe_read_kernel(to, input, from)
-            } else {
-                bpf_probe_read_user(to, input, from)
-            }
+            M::copy(run, to, input, piece.base.wrapping_add(source.taken))
         };
         if failed != 0 {
             scan.lose(scan::lost::FRAMING);

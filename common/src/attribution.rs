@@ -70,8 +70,12 @@ pub struct Context {
     pub have: u64,
     /// Bits of the names that must not be inserted: a line of their group was dropped.
     pub unsafe_names: u64,
-    /// When the head was complete, in nanoseconds of the monotonic clock.
+    /// When the head was complete, in ticks of the kernel's clock (jiffies).
     pub since: u64,
+    /// Where in kernel memory its connection's `struct tcp_sock` is.
+    pub sock: u64,
+    /// Bytes after `sent` that are certainly not the response's last ones, but for the last of them.
+    pub left: u64,
     /// A constant of [`state`].
     pub state: u32,
     /// Index of its workload's settings.
@@ -82,12 +86,27 @@ pub struct Context {
     pub epoch: u32,
     /// The process that read it.
     pub tgid: u32,
+    /// Sequence number up to which the response was seen leaving.
+    pub sent: u32,
     /// Bytes of lines.
     pub lines_len: u32,
     /// Number of lines.
     pub line_count: u32,
+    /// Keeps the layout free of padding.
+    pub reserved: u32,
     /// The lines.
     pub lines: Lines,
+}
+
+impl Context {
+    /// Whether bytes that were written up to sequence number `written`, and have
+    /// not left yet (a full window, Nagle's algorithm), may complete the response.
+    #[inline(always)]
+    #[must_use]
+    pub const fn may_be_answered(written: u32, sent: u32, left: u64) -> bool {
+        let waiting = written.wrapping_sub(sent);
+        waiting != 0 && waiting as u64 >= left
+    }
 }
 
 /// What is known of a process that reads requests.
@@ -188,7 +207,7 @@ impl Claim {
         if self.kind == kind::SHARED && self.stamp != newest {
             return Err(Reason::Ambiguous);
         }
-        if now.wrapping_sub(since) > max_age {
+        if now.saturating_sub(since) > max_age {
             return Err(Reason::Expired);
         }
         Ok(())

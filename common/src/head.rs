@@ -106,11 +106,11 @@ fn note_target(scan: &mut Scan, window: &Window, start: u32, method_len: u32, ta
     let target = start.wrapping_add(method_len).wrapping_add(1);
     scan.path_len = target_len.min(MAX_PATH as u32);
     let mut low = window.aligned_after(target, 0);
-    for word in 0..hide(PATH_WORDS as u32) {
+    for word in hide(0)..PATH_WORDS as u32 {
         if word * 8 >= scan.path_len {
             break;
         }
-        scan.path[word as usize & (PATH_WORDS - 1)] = window.next(target, word as usize, &mut low);
+        scan.path[word as usize] = window.next(target, word as usize, &mut low);
     }
 }
 
@@ -180,8 +180,8 @@ pub(crate) fn name(window: &Window, start: u32, end: u32, name: &mut Name) -> u3
         *word = u64::from(hide(0));
     }
     let mut low = window.aligned_after(start, 0);
-    for index in 0..hide(NAME_WORDS as u32) {
-        let index = index as usize & (NAME_WORDS - 1);
+    for index in hide(0)..NAME_WORDS as u32 {
+        let index = index as usize;
         let bytes = window.next(start, index, &mut low);
         let colon = first_equal(bytes, b':');
         if colon == 0 {
@@ -200,12 +200,14 @@ pub(crate) fn name(window: &Window, start: u32, end: u32, name: &mut Name) -> u3
 /// what matters here is that no whitespace hides in it.)
 #[inline(always)]
 pub(crate) fn is_token(name: &Name, len: u32) -> bool {
-    let mut bad = 0;
-    for (index, word) in name.iter().enumerate() {
-        let within = keep_first(0x8080_8080_8080_8080, len.saturating_sub(index as u32 * 8).min(8));
-        bad |= !range_mask(*word, b'!', b'~') & within;
+    for index in hide(0)..NAME_WORDS as u32 {
+        let Some(left) = len.checked_sub(index * 8) else { break };
+        let within = keep_first(0x8080_8080_8080_8080, left.min(8));
+        if !range_mask(name[index as usize], b'!', b'~') & within != 0 {
+            return false;
+        }
     }
-    bad == 0
+    true
 }
 
 /// Names of the headers that say how a message is framed or what follows it.
@@ -214,6 +216,17 @@ pub(crate) const FRAMING_NAMES: [&[u8]; 3] = [b"content-length", b"transfer-enco
 const CONTENT_LENGTH: [u64; 2] = [literal("content-"), literal("length")];
 const TRANSFER_ENCODING: [u64; 3] = [literal("transfer"), literal("-encodin"), literal("g")];
 const UPGRADE_NAME: u64 = literal("upgrade");
+
+/// Whether the line at `start` may say how a response is framed. Says so too
+/// often rather than too seldom.
+#[inline(always)]
+pub(crate) fn may_frame(window: &Window, start: u32) -> bool {
+    const LENGTH: u64 = 0xffff_ffff_ffff;
+    let lower = 0x2020_2020_2020_2020;
+    let (first, second) = (window.at(start) | lower, window.at(start.wrapping_add(8)) | lower);
+    first == CONTENT_LENGTH[0] && second & LENGTH == CONTENT_LENGTH[1]
+        || first == TRANSFER_ENCODING[0] && second == TRANSFER_ENCODING[1]
+}
 
 /// Whether the name says how the message is framed or what follows it.
 #[inline(always)]

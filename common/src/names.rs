@@ -86,8 +86,8 @@ pub enum Refused {
 #[inline(always)]
 fn bucket(name: &Name, seed: u64) -> usize {
     let mut folded = 0u64;
-    for index in 0..hide(NAME_WORDS as u32) {
-        let word = name[index as usize & (NAME_WORDS - 1)];
+    for index in hide(0)..NAME_WORDS as u32 {
+        let word = name[index as usize];
         if word == 0 {
             break;
         }
@@ -169,7 +169,8 @@ impl Names {
         self.beginnings[bit as usize >> 6] |= 1 << (bit & 63);
     }
 
-    /// Whether a header line whose first bytes are `bytes`, in any case, can be one of the names, or one that frames the message. Most lines cannot,
+    /// Whether a header line whose first bytes are `bytes`, in any case, can be one
+    /// of the names, or one that frames the message. Most lines cannot,
     /// and need not be looked at any closer.
     #[inline(always)]
     #[must_use]
@@ -256,8 +257,8 @@ impl Entry {
     /// caller knows that the lengths agree.
     #[inline(always)]
     fn matches(&self, name: &Name) -> bool {
-        for index in 0..hide(NAME_WORDS as u32) {
-            let index = index as usize & (NAME_WORDS - 1);
+        for index in hide(0)..NAME_WORDS as u32 {
+            let index = index as usize;
             let word = self.words[index];
             if word == 0 {
                 break;

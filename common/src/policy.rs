@@ -18,7 +18,7 @@ pub struct Workload {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Longest time that a context is current, in nanoseconds.
+    /// Longest time that a context is current, in ticks of the kernel's clock (jiffies).
     pub max_age: u64,
     /// Whether somebody reads flow events.
     pub events: u32,

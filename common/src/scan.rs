@@ -188,8 +188,9 @@ impl Turn {
     /// Starts a window into which `input` bytes were put at offset [`CARRY`].
     #[inline(always)]
     pub fn open(&mut self, scan: &mut Scan, window: &mut Window, input: u32) {
-        let words = window.as_words_mut();
-        words[..8].copy_from_slice(&scan.carry);
+        if scan.carry_len != 0 {
+            window.as_words_mut()[..8].copy_from_slice(&scan.carry);
+        }
         self.line = CARRY.wrapping_sub(scan.carry_len.min(CARRY));
         self.pos = CARRY;
         self.end = CARRY + input;

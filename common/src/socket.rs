@@ -64,6 +64,6 @@ pub struct Socket {
     pub connect: Claim,
     /// The stream of requests.
     pub request: Scan,
-    /// Accepted: the stream of responses.
+    /// Accepted: the stream of responses, as it leaves.
     pub response: Scan,
 }

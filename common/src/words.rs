@@ -80,12 +80,12 @@ impl<const N: usize, const MASK: usize> Words<N, MASK> {
         self.words[word + 1] = (value >> 1) >> (63 - shift);
     }
 
-    /// As [`Words::at_after`] for one word after the other (`after` up to 7):
+    /// As [`Words::at_after`] for one word after the other (`after` up to 8):
     /// `low` is the aligned word `after`, and becomes the next one.
     #[inline(always)]
     pub(crate) const fn next(&self, byte: u32, after: usize, low: &mut u64) -> u64 {
         let shift = (byte & 7) * 8;
-        let next = self.aligned_after(byte, (after & 7) + 1);
+        let next = self.aligned_after(byte, after + 1);
         let value = *low >> shift | (next << 1) << (63 - shift);
         *low = next;
         value
@@ -102,6 +102,14 @@ impl<const N: usize, const MASK: usize> Words<N, MASK> {
         self.words[word] = *held | value << shift;
         *held = (value >> 1) >> (63 - shift);
         self.words[word + 1] = *held;
+    }
+
+    /// Replaces the aligned word `after` words (up to 8) behind the one that holds
+    /// byte `byte`.
+    #[inline(always)]
+    pub(crate) const fn set_aligned(&mut self, byte: u32, after: usize, value: u64) {
+        const { Self::FITS };
+        self.words[((byte as usize >> 3) & MASK) + after] = value;
     }
 
     /// The bytes of the word at `byte` that lie before it; what
@@ -154,6 +162,14 @@ pub const fn range_mask(word: u64, low: u8, high: u8) -> u64 {
     let reaches = seven + ONES * (0x80 - low as u64);
     let passes = seven + ONES * (0x7f - high as u64);
     reaches & !passes & !word & HIGH
+}
+
+/// Whether every byte of `word` is within 0x20 to 0x7e. (A carry or borrow comes
+/// only from a byte that is not.)
+#[inline(always)]
+#[must_use]
+pub const fn is_plain(word: u64) -> bool {
+    (word | word.wrapping_sub(ONES * 0x20) | word.wrapping_add(ONES)) & HIGH == 0
 }
 
 /// The high bit of every byte of `word` that no header value may have: others

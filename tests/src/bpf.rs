@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "the bpf system call has no safe wrapper")]
 
 use std::collections::BTreeSet;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +13,14 @@ use crate::wait;
 // enum bpf_cmd in include/uapi/linux/bpf.h
 const BPF_PROG_GET_NEXT_ID: libc::c_int = 11;
 const BPF_MAP_GET_NEXT_ID: libc::c_int = 12;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_LINK_GET_FD_BY_ID: libc::c_int = 30;
 const BPF_LINK_GET_NEXT_ID: libc::c_int = 31;
+const BPF_LINK_DETACH: libc::c_int = 34;
+
+/// `BPF_LINK_TYPE_CGROUP` and `BPF_CGROUP_INET_EGRESS`, same file.
+const CGROUP: u32 = 3;
+const EGRESS: u32 = 1;
 
 /// The part of `union bpf_attr` for the GET_NEXT_ID commands.
 #[repr(C)]
@@ -54,6 +62,54 @@ impl Objects {
     pub fn is_empty(&self) -> bool {
         self.programs.is_empty() && self.maps.is_empty() && self.links.is_empty()
     }
+}
+
+/// The beginning of `struct bpf_link_info` for links to cgroups.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    reserved: u32,
+    cgroup: u64,
+    attach_type: u32,
+    reserved_too: u32,
+}
+
+/// The part of `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+struct InfoByFd {
+    fd: u32,
+    len: u32,
+    info: u64,
+}
+
+/// Detaches the programs that see packets leave, of all links that were not there before. Returns how many there were.
+pub fn blind_to_packets_since(before: &Objects) -> Result<usize> {
+    let mut detached = 0;
+    for id in Objects::now()?.since(before).links {
+        let mut by_id = NextId { start: id, next: 0, open_flags: 0 };
+        let fd = call(BPF_LINK_GET_FD_BY_ID, &mut by_id).context("failed to open a link")?;
+        // SAFETY: the kernel has just made this descriptor for us.
+        let fd = unsafe { OwnedFd::from_raw_fd(libc::c_int::try_from(fd)?) };
+        let mut info = LinkInfo::default();
+        let number = u32::try_from(fd.as_raw_fd())?;
+        let mut by_fd = InfoByFd { fd: number, len: u32::try_from(size_of::<LinkInfo>())?, info: &raw mut info as u64 };
+        call(BPF_OBJ_GET_INFO_BY_FD, &mut by_fd).context("failed to look at a link")?;
+        if (info.kind, info.attach_type) == (CGROUP, EGRESS) {
+            call(BPF_LINK_DETACH, &mut NextId { start: number, next: 0, open_flags: 0 })
+                .context("failed to detach a link")?;
+            detached += 1;
+        }
+    }
+    Ok(detached)
+}
+
+fn call<T>(command: libc::c_int, attribute: &mut T) -> Result<libc::c_long> {
+    // SAFETY: `attribute` is a live, writable bpf_attr prefix of the size that is passed along; what it points to is live, too.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attribute, size_of::<T>()) };
+    Ok(Errno::result(result)?)
 }
 
 /// Waits until nothing is loaded that was not there before: the kernel frees objects a little after their last user.

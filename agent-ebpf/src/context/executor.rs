@@ -1,12 +1,11 @@
 //! Executors: which thread runs for which context.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use baton_common::attribution::{Claim, Context, kind, state};
 use baton_common::flow::Reason;
 
 use super::{process, slot};
 use crate::maps::{EXECUTORS, SETTINGS};
-use crate::policy;
+use crate::{clock, policy};
 
 /// The claim of thread `tid`.
 #[inline(always)]
@@ -62,10 +61,8 @@ pub(crate) fn check(claim: &Claim) -> Result<*mut Context, Reason> {
     // SAFETY: a map value; `id` is read again after its lines were copied.
     let (id, state, since) =
         unsafe { (core::ptr::read_volatile(&raw const (*context).id), (*context).state, (*context).since) };
-    // SAFETY: no arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
-    claim.check(id, state, since, newest, now, max_age)?;
-    Ok(context)
+    claim.check(id, state, since, newest, clock::ticks(), max_age)?;
+    if slot::may_be_answered(context) { Err(Reason::Answered) } else { Ok(context) }
 }
 
 /// Whether `claim`'s request is open and was read by its holder itself.
@@ -80,6 +77,7 @@ pub(crate) fn is_open(claim: &Claim) -> bool {
         (*context).id == claim.id
             && ((*context).state == state::LIVE || (*context).state == state::AMBIGUOUS)
             && policy::is_valid((*context).workload, (*context).generation)
+            && !slot::may_be_answered(context)
     }
 }
 

@@ -1,11 +1,12 @@
 //! Context slots: one for each accepted connection that carries HTTP/1.
 
 use baton_common::attribution::{Context, state};
+use baton_common::scan::phase;
 use baton_common::socket::Socket;
 
 use super::process;
-use crate::atomic;
 use crate::maps::{CONTEXTS, FREE_SLOTS, SETTINGS, SLOTS_TAKEN};
+use crate::{atomic, kernel};
 
 /// The context in `slot`.
 #[inline(always)]
@@ -37,6 +38,40 @@ fn take() -> Option<u32> {
         atomic::add(taken, 1)
     };
     if slot < u64::from(size) { Some(slot as u32) } else { None }
+}
+
+/// Notes how much of the response on `socket` has left.
+#[inline(always)]
+pub(crate) fn note_sent(socket: &Socket) {
+    if socket.slot == 0 {
+        return;
+    }
+    let Some(context) = get(socket.slot.wrapping_sub(1)) else { return };
+    let response = &socket.response;
+    let left = match response.phase {
+        phase::BODY | phase::CHUNK_DATA => response.body,
+        phase::UNTIL_CLOSE => u64::MAX,
+        _ => 0,
+    };
+    // SAFETY: a map value; aligned words.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*context).left, left);
+        core::ptr::write_volatile(&raw mut (*context).sent, response.seq);
+    }
+}
+
+/// Whether the response may be complete though its end has not left.
+#[inline(always)]
+pub(crate) fn may_be_answered(context: *const Context) -> bool {
+    // SAFETY: a map value; aligned words.
+    unsafe {
+        let written = kernel::write_seq_at((*context).sock);
+        let (sent, left) = (
+            core::ptr::read_volatile(&raw const (*context).sent),
+            core::ptr::read_volatile(&raw const (*context).left),
+        );
+        Context::may_be_answered(written, sent, left)
+    }
 }
 
 /// Ends the context in `socket`'s slot: it is current for nobody any more.

@@ -1,108 +1,114 @@
-//! After a write to an accepted socket: is the response complete? And the end
-//! of connections.
+//! Responses leave on accepted sockets: is this one complete? And the end of
+//! connections.
 
 use core::ffi::c_void;
 
-use aya_ebpf::macros::btf_tracepoint;
-use aya_ebpf::programs::BtfTracePointContext;
-use baton_common::framing::{Follows, Position, after_response_head, synchronise};
+use aya_ebpf::macros::{btf_tracepoint, cgroup_skb};
+use aya_ebpf::programs::{BtfTracePointContext, SkBuffContext};
+use baton_common::framing::{Follows, after_response_head};
 use baton_common::scan::{Scan, phase, stop};
 use baton_common::socket::{Socket, flag, role};
 
+use super::segment::Segment;
 use crate::context::{process, slot};
-use crate::kernel::{Tcp, has_storage, syscall_buffers};
+use crate::kernel::has_storage;
 use crate::maps::NAMES;
-use crate::scratch::{self, Scratch};
+use crate::scratch;
+use crate::source::{Packet, Run};
 use crate::{enrol, policy, source};
 
-/// Interim responses (1xx) that may share a write with the final one.
+/// Interim responses (1xx) that may share a segment with the final one.
 const MAX_INTERIM: u32 = 3;
 
-/// Fires once for each write, in the writer's thread (net/socket.c,
-/// `call_trace_sock_send_length`, since 6.3).
-#[btf_tracepoint(function = "sock_send_length")]
-pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    let sk: *mut c_void = ctx.arg(0);
-    if !has_storage(sk) {
-        return 0;
+/// The packet goes on (include/linux/bpf-cgroup.h).
+const PASS: i32 = 1;
+
+/// Runs for each packet of selected cgroups only, on its way out, with the
+/// socket locked. Always lets it pass.
+///
+/// What is written may wait in the socket and leave later, in another thread's
+/// time or none's: `slot::may_be_answered` is for that while.
+#[cgroup_skb(egress)]
+pub fn cgroup_skb_leave(ctx: SkBuffContext) -> i32 {
+    // SAFETY: the context is valid.
+    let sk: *mut c_void = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk }.cast();
+    if sk.is_null() {
+        return PASS;
     }
-    let Some(socket) = enrol::state(sk) else { return 0 };
-    let length: i32 = ctx.arg(1);
+    let Some(socket) = enrol::state(sk) else { return PASS };
     // Nothing is expected where no request is open.
-    if socket.role == role::ACCEPTED && length > 0 && socket.depth != 0 && policy::is_selected(socket) {
-        if let Some(tcp) = Tcp::new(sk) {
-            after_write(tcp, socket, length as u32);
+    if socket.role == role::ACCEPTED && socket.depth != 0 && policy::is_selected(socket) {
+        if let Some(segment) = Segment::of(&ctx) {
+            leaves(&ctx, socket, &segment);
         }
     }
-    0
+    PASS
 }
 
+/// `segment` of the stream of responses leaves.
 #[inline(always)]
-fn after_write(tcp: Tcp, socket: &mut Socket, len: u32) {
-    let end = tcp.write_seq();
-    let start = end.wrapping_sub(len);
-    if socket.response.phase == phase::START && socket.response.carry_len == 0 {
-        // Bytes that were sent while no request was open do not matter.
-        socket.response.seq = start;
-    }
-    let position = synchronise(&mut socket.response, start, 0);
-    socket.response.seq = end;
-    if position == Position::Ended {
-        complete(socket);
+fn leaves(ctx: &SkBuffContext, socket: &mut Socket, segment: &Segment) {
+    let response = &mut socket.response;
+    // A segment may leave several times, alone or with others.
+    let known = response.seq.wrapping_sub(segment.seq);
+    if known as i32 >= segment.len as i32 {
         return;
     }
-    if socket.response.phase == phase::UNTIL_CLOSE {
-        return;
-    }
-    if socket.response.phase == phase::BODY && socket.response.body > u64::from(len) {
-        socket.response.body -= u64::from(len);
-        return;
-    }
-    let followed = socket.response.phase != phase::LOST && follow(socket, len);
-    if !followed {
+    response.seq = segment.seq.wrapping_add(segment.len);
+    if (known as i32) < 0 || response.phase == phase::LOST {
         // Its end will not be seen: its first bytes count as its end.
-        socket.response.phase = phase::LOST;
-        socket.depth = 0;
-        slot::answer(socket);
+        lose(socket);
+    } else if response.phase != phase::UNTIL_CLOSE {
+        let len = segment.len.wrapping_sub(known);
+        if response.phase == phase::BODY && response.body > u64::from(len) {
+            response.body -= u64::from(len);
+        } else if !follow(ctx, socket, segment.at.wrapping_add(known), len) {
+            lose(socket);
+        }
     }
+    slot::note_sent(socket);
 }
 
-/// Looks at the bytes. Returns false if the stream is lost.
+/// The stream cannot be followed any more.
 #[inline(always)]
-fn follow(socket: &mut Socket, len: u32) -> bool {
+fn lose(socket: &mut Socket) {
+    socket.response.phase = phase::LOST;
+    socket.depth = 0;
+    slot::answer(socket);
+}
+
+/// Looks at `len` bytes of the packet. Returns false if the stream is lost.
+#[inline(always)]
+fn follow(ctx: &SkBuffContext, socket: &mut Socket, at: u32, len: u32) -> bool {
+    let Some(names) = NAMES.get_ptr(0) else { return false };
     let Some(scratch) = scratch::acquire() else { return false };
-    let followed = scan(socket, scratch, len);
+    // SAFETY: the scratch memory is owned by this run.
+    let lines = unsafe {
+        (*scratch).source.set(u64::from(at), len);
+        &raw mut (*scratch).lines
+    };
+    source::open(scratch, false);
+    let mut run = Run { scratch, scan: &raw mut socket.response, lines, names, packet: ctx.skb.skb };
+    let followed = scan(socket, &mut run, len);
     scratch::release(scratch);
     followed
 }
 
 #[inline(always)]
-fn scan(socket: &mut Socket, scratch: *mut Scratch, len: u32) -> bool {
-    let Some(names) = NAMES.get_ptr(0) else { return false };
-    // SAFETY: the scratch memory is owned by this run.
-    let (source, lines) = unsafe { (&mut (*scratch).source, &raw mut (*scratch).lines) };
-    if !syscall_buffers(source, len) {
-        // sendfile(): only what is counted may pass.
-        let ends = socket.response.phase == phase::BODY && socket.response.body == u64::from(len);
-        if ends {
-            complete(socket);
-        }
-        return ends;
-    }
-    source::open(scratch, false);
+fn scan(socket: &mut Socket, run: &mut Run, len: u32) -> bool {
     for _ in 0..MAX_INTERIM {
-        let said = source::run(scratch, &raw mut socket.response, lines, names);
+        let said = source::run::<Packet>(run);
         let said = if said == stop::HEAD { after_head(&mut socket.response, socket.flags) } else { said };
         match said {
             stop::NO => {}
             stop::MESSAGE => {
                 complete(socket);
-                return source::position(scratch) == len;
+                return source::position(run.scratch) == len;
             }
             stop::INPUT => return true,
             _ => return false,
         }
-        if source::position(scratch) == len {
+        if source::position(run.scratch) == len {
             return true;
         }
     }

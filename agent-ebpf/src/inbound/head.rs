@@ -1,38 +1,43 @@
 //! An inbound request's head is complete, or cannot be understood.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use baton_common::attribution::{Claim, flag as claim_flag, state};
 use baton_common::flow::{Reason, counter, kind};
 use baton_common::names::Names;
 use baton_common::policy::INGRESS;
-use baton_common::scan::lost;
+use baton_common::scan::{lost, phase};
 use baton_common::socket::{Socket, flag};
 use baton_common::words::literal;
 
 use crate::context::{executor, process, slot};
 use crate::flow::{self, Flow};
+use crate::kernel::Tcp;
 use crate::maps::SETTINGS;
-use crate::policy;
-
-/// A number that no other context has: the time, and the processor, which reads
-/// the clock once at a time.
-#[inline(always)]
-fn new_id() -> u64 {
-    // SAFETY: no arguments.
-    unsafe { bpf_ktime_get_ns() << 8 | u64::from(bpf_get_smp_processor_id() & 0xff) }
-}
+use crate::{clock, policy};
 
 /// The head on `socket` is complete: its context begins and is current for the
 /// thread `tid` that read the end of it.
 #[inline(always)]
-pub(super) fn complete(socket: &mut Socket, names: *const Names, tid: u32, tgid: u32) {
-    let id = new_id();
+pub(super) fn complete(tcp: Tcp, socket: &mut Socket, names: *const Names, tid: u32, tgid: u32) {
+    let id = clock::new_id();
     let allowed = policy::allows(socket, INGRESS);
     let scan = &socket.request;
     // SAFETY: the value of an array map.
     let unsafe_names = unsafe { (*names).with_groups(scan.dropped) };
     let have = scan.present & !unsafe_names;
+    let written = tcp.write_seq();
+    if socket.response.seq != written && tcp.snd_una() == written {
+        // All was acknowledged, but did not leave where it could be seen.
+        socket.depth = 0;
+    }
     let ambiguous = socket.depth != 0;
+    if !ambiguous {
+        // What was written before is not this request's response.
+        if socket.response.phase != phase::LOST {
+            socket.response.begin_message();
+        }
+        socket.response.seq = written;
+    }
     flow::count(socket.workload, counter::INBOUND as u32);
     if scan.dropped != 0 {
         flow::count(socket.workload, counter::LINES_DROPPED as u32);
@@ -56,7 +61,10 @@ pub(super) fn complete(socket: &mut Socket, names: *const Names, tid: u32, tgid:
         unsafe {
             (*context).have = if allowed { have } else { 0 };
             (*context).unsafe_names = unsafe_names;
-            (*context).since = bpf_ktime_get_ns();
+            (*context).since = clock::ticks();
+            (*context).sock = tcp.address();
+            (*context).sent = socket.response.seq;
+            (*context).left = 0;
             (*context).tgid = tgid;
             (*context).workload = socket.workload;
             (*context).generation = socket.generation;
@@ -134,11 +142,11 @@ pub(super) fn lose(socket: &mut Socket, reason: Reason) {
     if socket.request.lost == 0 {
         socket.request.lose(lost::FRAMING);
     }
-    socket.request.phase = baton_common::scan::phase::LOST;
+    socket.request.phase = phase::LOST;
     flow::count_inbound_loss(socket.workload, reason);
     // SAFETY: no arguments.
     let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
-    unknown_work(socket, tgid, new_id());
+    unknown_work(socket, tgid, clock::new_id());
     if !matches!(reason, Reason::NotHttp1) {
         flow::send(
             socket,

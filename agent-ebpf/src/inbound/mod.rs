@@ -3,3 +3,4 @@
 mod answer;
 mod head;
 mod read;
+mod segment;

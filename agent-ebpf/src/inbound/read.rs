@@ -1,6 +1,7 @@
 //! After a read from an accepted socket.
 
 use core::ffi::c_void;
+use core::ptr;
 
 use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::btf_tracepoint;
@@ -8,8 +9,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use baton_common::attribution::Claim;
 use baton_common::flow::Reason;
 use baton_common::framing::{Follows, Position, after_request_head, synchronise};
-use baton_common::names::Names;
-use baton_common::scan::{Lines, phase, stop};
+use baton_common::scan::{phase, stop};
 use baton_common::socket::{Socket, flag, role};
 
 use super::head;
@@ -17,6 +17,7 @@ use crate::context::{executor, slot};
 use crate::kernel::{Tcp, has_storage, syscall_buffers};
 use crate::maps::NAMES;
 use crate::scratch::{self, Scratch};
+use crate::source::{Run, User};
 use crate::{enrol, policy, source};
 
 /// Reads whose bytes are not to be looked at (include/linux/socket.h): with
@@ -30,12 +31,17 @@ const UNSEEN: i32 = 0x2 | 0x20 | 0x2000;
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     let sk: *mut c_void = ctx.arg(0);
-    if !has_storage(sk) {
-        return 0;
+    if has_storage(sk) {
+        has_read(sk, ctx.arg(1), ctx.arg(2));
     }
-    let Some(socket) = enrol::state(sk) else { return 0 };
-    let length: i32 = ctx.arg(1);
-    let flags: i32 = ctx.arg(2);
+    0
+}
+
+/// The current thread has read from `sk`, which is enrolled. A function of its
+/// own, so that all other sockets' reads do not pay for its stack and registers.
+#[inline(never)]
+fn has_read(sk: *mut c_void, length: i32, flags: i32) {
+    let Some(socket) = enrol::state(sk) else { return };
     if socket.role == role::ACCEPTED
         && length > 0
         && flags & UNSEEN == 0
@@ -43,7 +49,6 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     {
         after_read(tcp, socket, length as u32);
     }
-    0
 }
 
 /// The current thread has read `len` bytes from `socket`. Every read hook ends here.
@@ -85,7 +90,7 @@ fn after_read(tcp: Tcp, socket: &mut Socket, len: u32) {
         head::lose(socket, Reason::ScratchBusy);
         return;
     };
-    if let Err(reason) = scan(socket, scratch, tid, tgid, len) {
+    if let Err(reason) = scan(tcp, socket, scratch, tid, tgid, len) {
         head::lose(socket, reason);
         executor::forget(tid, reason);
     }
@@ -101,7 +106,7 @@ fn resume(socket: &Socket, tid: u32, tgid: u32) {
 }
 
 #[inline(always)]
-fn scan(socket: &mut Socket, scratch: *mut Scratch, tid: u32, tgid: u32, len: u32) -> Result<(), Reason> {
+fn scan(tcp: Tcp, socket: &mut Socket, scratch: *mut Scratch, tid: u32, tgid: u32, len: u32) -> Result<(), Reason> {
     // SAFETY: the scratch memory is owned by this run.
     if !syscall_buffers(unsafe { &mut (*scratch).source }, len) {
         return Err(Reason::Unreadable);
@@ -113,17 +118,18 @@ fn scan(socket: &mut Socket, scratch: *mut Scratch, tid: u32, tgid: u32, len: u3
             if socket.request.phase == phase::START {
                 // Nobody may use the old lines while new ones are written.
                 slot::answer(socket);
-                core::ptr::write_volatile(&raw mut (*context).id, 0);
+                ptr::write_volatile(&raw mut (*context).id, 0);
             }
             &raw mut (*context).lines
         },
         None => unsafe { &raw mut (*scratch).lines },
     };
     source::open(scratch, true);
-    let said = source::run(scratch, &raw mut socket.request, lines, names);
+    let mut run = Run { scratch, scan: &raw mut socket.request, lines, names, packet: ptr::null_mut() };
+    let said = source::run::<User>(&mut run);
     if said == stop::HEAD {
-        head::complete(socket, names, tid, tgid);
-        after_head(socket, scratch, lines, names, len)?;
+        head::complete(tcp, socket, names, tid, tgid);
+        after_head(socket, &mut run, len)?;
     } else if said == stop::MESSAGE {
         socket.request.begin_message();
         if source::position(scratch) != len {
@@ -137,14 +143,8 @@ fn scan(socket: &mut Socket, scratch: *mut Scratch, tid: u32, tgid: u32, len: u3
 
 /// Deals with what follows a head in the same read.
 #[inline(always)]
-fn after_head(
-    socket: &mut Socket,
-    scratch: *mut Scratch,
-    lines: *mut Lines,
-    names: *const Names,
-    len: u32,
-) -> Result<(), Reason> {
-    let rest = u64::from(len.wrapping_sub(source::position(scratch)));
+fn after_head(socket: &mut Socket, run: &mut Run, len: u32) -> Result<(), Reason> {
+    let rest = u64::from(len.wrapping_sub(source::position(run.scratch)));
     match after_request_head(&mut socket.request) {
         Follows::Unknown => return Err(Reason::of_lost(socket.request.lost)),
         Follows::Body if socket.request.phase == phase::BODY => {
@@ -159,13 +159,13 @@ fn after_head(
             }
         }
         Follows::Body => {
-            let said = source::run(scratch, &raw mut socket.request, lines, names);
+            let said = source::run::<User>(run);
             if said == stop::LOST {
                 return Err(Reason::of_lost(socket.request.lost));
             }
             if said == stop::MESSAGE {
                 socket.request.begin_message();
-                if source::position(scratch) != len {
+                if source::position(run.scratch) != len {
                     return Err(head::pipelined(socket));
                 }
             }

@@ -1,6 +1,7 @@
 //! Before a message goes out on a connected socket.
 
 use core::ffi::c_void;
+use core::ptr;
 
 use aya_ebpf::bindings::sk_action::SK_PASS;
 use aya_ebpf::helpers::generated::bpf_msg_pull_data;
@@ -19,7 +20,7 @@ use super::verdict;
 use crate::kernel::Tcp;
 use crate::maps::NAMES;
 use crate::scratch::{self, Scratch};
-use crate::source::Piece;
+use crate::source::{Kernel, Run};
 use crate::{enrol, policy, source};
 
 /// Messages up to this size stay in one piece, so that Nagle's algorithm does
@@ -95,18 +96,15 @@ fn follow(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket, scratch: *mut Scrat
     let linear = linearise(ctx, size);
     // SAFETY: the scratch memory is owned by this run.
     let lines = unsafe {
-        let source = &mut (*scratch).source;
-        source.pieces[0] = Piece { base: ctx.data() as u64, len: u64::from(linear) };
-        source.count = 1;
-        source.in_kernel = 1;
-        source.rewind(linear);
+        (*scratch).source.set(ctx.data() as u64, linear);
         &raw mut (*scratch).lines
     };
+    let mut run = Run { scratch, scan: &raw mut socket.request, lines, names, packet: ptr::null_mut() };
     if socket.request.phase == phase::START && socket.request.carry_len == 0 {
         socket.request.head_seq = tcp.write_seq();
     }
     source::open(scratch, false);
-    let mut said = source::run(scratch, &raw mut socket.request, lines, names);
+    let mut said = source::run::<Kernel>(&mut run);
     if said == stop::HEAD {
         // SAFETY: as above.
         let blank = unsafe { (*scratch).turn.blank };
@@ -151,7 +149,7 @@ fn follow(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket, scratch: *mut Scrat
                 }
                 return Ok(());
             }
-            Follows::Body => said = source::run(scratch, &raw mut socket.request, lines, names),
+            Follows::Body => said = source::run::<Kernel>(&mut run),
             Follows::Nothing | Follows::Final => {
                 scan.begin_message();
                 return Ok(());

@@ -2,16 +2,17 @@
 //! ends, the kernel removes all of it.
 
 use anyhow::{Context as _, anyhow};
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf, SkStorage, SockHash};
-use aya::programs::{BtfTracePoint, Iter, SkMsg, SkSkb, SockOps};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf, SkStorage, SockHash};
+use aya::programs::{BtfTracePoint, CgroupSkb, Iter, SkMsg, SkSkb, SockOps};
+use aya::util::nr_cpus;
 use aya::{Btf, Ebpf, EbpfLoader};
 use baton_common::flow::counter;
 use baton_common::names::Names;
 use baton_common::policy::{Settings, Workload};
 use baton_common::socket::Socket;
 
-use super::layout;
 use super::pod::Raw;
+use super::{clock, layout};
 use crate::control::plan::Plan;
 use crate::failure::Failure;
 
@@ -19,14 +20,8 @@ use crate::failure::Failure;
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/baton-ebpf"));
 
 /// The tracepoints with types that are attached, in this order.
-const TRACEPOINTS: [&str; 6] = [
-    "sched_process_exit",
-    "sched_process_fork",
-    "sched_process_exec",
-    "inet_sock_set_state",
-    "sock_send_length",
-    "sock_recv_length",
-];
+const TRACEPOINTS: [&str; 5] =
+    ["sched_process_exit", "sched_process_fork", "sched_process_exec", "inet_sock_set_state", "sock_recv_length"];
 
 /// What is chosen before loading.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +64,7 @@ impl Datapath {
             .map_err(|error| Failure::KernelLacks(format!("it refuses baton's maps: {}", chain(&error))))?;
         let mut datapath = Self { ebpf, options, cure: false, epoch: 0, events: false };
         datapath.set_names(names)?;
+        datapath.set_first_id()?;
         datapath.load_programs()?;
         give_memory_back();
         Ok(datapath)
@@ -79,6 +75,8 @@ impl Datapath {
         let members = self.members()?.fd().try_clone().context("failed to copy the map's descriptor")?;
         let sock_ops: &mut SockOps = self.program("sock_ops_enrol")?;
         sock_ops.load().map_err(|error| refused("sock_ops_enrol", &error))?;
+        let leave: &mut CgroupSkb = self.program("cgroup_skb_leave")?;
+        leave.load().map_err(|error| refused("cgroup_skb_leave", &error))?;
         let sk_msg: &mut SkMsg = self.program("sk_msg_write")?;
         sk_msg.load().map_err(|error| refused("sk_msg_write", &error))?;
         sk_msg.attach(&members).context("failed to attach sk_msg_write to the SOCKHASH")?;
@@ -126,6 +124,11 @@ impl Datapath {
     /// The `sock_ops` program, to be attached to workloads.
     pub(crate) fn sock_ops(&mut self) -> anyhow::Result<&mut SockOps> {
         self.program("sock_ops_enrol")
+    }
+
+    /// The program that sees packets leave, to be attached to workloads.
+    pub(crate) fn cgroup_skb(&mut self) -> anyhow::Result<&mut CgroupSkb> {
+        self.program("cgroup_skb_leave")
     }
 
     fn map_array<T>(&mut self, name: &str) -> anyhow::Result<Array<&mut MapData, Raw<T>>>
@@ -177,6 +180,12 @@ impl Datapath {
         self.set_settings()
     }
 
+    fn set_first_id(&mut self) -> anyhow::Result<()> {
+        let first = PerCpuValues::try_from(vec![clock::first_id(); nr_cpus().map_err(|(_, error)| error)?])?;
+        let mut next: PerCpuArray<&mut MapData, u64> = self.map("NEXT_ID")?;
+        next.set(0, first, 0).context("failed to set where the contexts' numbers begin")
+    }
+
     /// Tells the kernel side whether flow events are read.
     pub(crate) fn want_events(&mut self, events: bool) -> anyhow::Result<()> {
         self.events = events;
@@ -185,7 +194,7 @@ impl Datapath {
 
     fn set_settings(&mut self) -> anyhow::Result<()> {
         let settings = Settings {
-            max_age: u64::try_from(self.options.max_age.as_nanos()).unwrap_or(u64::MAX),
+            max_age: clock::ticks(self.options.max_age)?,
             events: u32::from(self.events),
             slots: self.options.contexts,
             cure: u32::from(self.cure),

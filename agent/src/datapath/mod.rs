@@ -2,6 +2,7 @@
 //! testing it, and getting rid of it without a trace.
 
 pub(crate) mod adopt;
+mod clock;
 pub(crate) mod drain;
 pub(crate) mod layout;
 pub(crate) mod load;

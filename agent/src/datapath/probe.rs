@@ -41,7 +41,7 @@ const SYS_PTRACE: u32 = 19;
 const SYS_ADMIN: u32 = 21;
 
 /// Tracepoints without which nothing works, and the kernel version that brought them.
-pub(crate) const TRACEPOINTS: [&str; 2] = ["sock_recv_length", "sock_send_length"];
+pub(crate) const TRACEPOINTS: [&str; 1] = ["sock_recv_length"];
 
 /// Refuses to start where something is missing, before anything is loaded.
 ///

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use aya::maps::MapData;
 use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::programs::CgroupSkbAttachType;
+use aya::programs::cgroup_skb::CgroupSkbLinkId;
 use aya::programs::links::CgroupAttachMode;
 use aya::programs::sock_ops::SockOpsLinkId;
 use baton_common::policy::{AddressKey, MAX_WORKLOADS, Workload};
@@ -48,7 +50,8 @@ pub(crate) struct Attached {
     /// Number of the time that it was switched on, unique in this process.
     pub(super) generation: u32,
     id: u64,
-    link: SockOpsLinkId,
+    enrols: SockOpsLinkId,
+    answers: CgroupSkbLinkId,
 }
 
 /// All attached workloads.
@@ -84,12 +87,16 @@ impl Workloads {
         let directory = File::open(&desired.cgroup)
             .with_context(|| format!("failed to open the cgroup {}", desired.cgroup.display()))?;
         // A bpf_link always shares the directory with others, and takes no flag.
-        let link = datapath
+        let answers = datapath
+            .cgroup_skb()?
+            .attach(&directory, CgroupSkbAttachType::Egress, CgroupAttachMode::Single)
+            .with_context(|| format!("failed to attach cgroup_skb to {}", desired.cgroup.display()))?;
+        let enrols = datapath
             .sock_ops()?
             .attach(&directory, CgroupAttachMode::Single)
             .with_context(|| format!("failed to attach sock_ops to {}", desired.cgroup.display()))?;
         self.generations += 1;
-        self.attached.push(Attached { desired, index, generation: self.generations, id, link });
+        self.attached.push(Attached { desired, index, generation: self.generations, id, enrols, answers });
         Ok(())
     }
 
@@ -121,7 +128,8 @@ impl Workloads {
         datapath.set_workload(workload.index, Workload::default())?;
         // The directory may be gone already, and with it the link's target.
         let _ = datapath.cgroups()?.remove(&workload.id);
-        datapath.sock_ops()?.detach(workload.link).context("failed to detach sock_ops")?;
+        datapath.sock_ops()?.detach(workload.enrols).context("failed to detach sock_ops")?;
+        datapath.cgroup_skb()?.detach(workload.answers).context("failed to detach cgroup_skb")?;
         let mut addresses = addresses(datapath)?;
         for (bits, key) in workload.desired.addresses.keys(workload.index as u16) {
             let _ = addresses.remove(&Key::new(bits, Raw(key)));

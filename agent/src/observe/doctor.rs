@@ -55,8 +55,8 @@ const HOOKS: [Hook; 6] = [
     Hook { step: "write", hook: "sk_msg on a SOCKHASH", why: "runs in the thread that writes, with the bytes in hand" },
     Hook {
         step: "answer",
-        hook: "BTF tracepoints sock_send_length and inet_sock_set_state",
-        why: "see the end of each response, and of each connection",
+        hook: "cgroup_skb egress on each workload's cgroup (bpf_link), BTF tracepoint inet_sock_set_state",
+        why: "see the end of each response, and of each connection; sockets of others pay nothing for it",
     },
     Hook {
         step: "attribute",

@@ -1,10 +1,13 @@
 //! Copies the values of wanted lines.
 
-use super::{Lines, Scan, Turn, Window, phase, stop};
+use super::{Lines, Scan, Text, Turn, Window, phase, stop};
 use crate::head;
 use crate::limits::{MAX_LINE_COUNT, MAX_LINES};
 use crate::verifier::hide;
-use crate::words::{above_space, keep_first, not_text};
+use crate::words::{above_space, is_plain, keep_first, literal, not_text};
+
+/// Eight spaces.
+const SPACES: u64 = literal("        ");
 
 #[inline(always)]
 pub(super) fn begin_copy(scan: &mut Scan, turn: &mut Turn, start: u32, end: u32, complete: bool) {
@@ -27,25 +30,12 @@ pub(super) fn copy(scan: &mut Scan, turn: &mut Turn, window: &Window, lines: &mu
     if scan.dropped & scan.bit() != 0 {
         return end_copy(scan, turn);
     }
-    let mut illegal = 0;
-    let mut text = 0;
-    let mut low = window.aligned_after(start, 0);
-    let mut held = lines.text.held(to);
-    for word in 0..hide(8) {
-        if word * 8 >= count {
-            break;
-        }
-        let within = keep_first(u64::MAX, (count - word * 8).min(8));
-        let bytes = window.next(start, word as usize, &mut low) & within;
-        illegal |= not_text(bytes) & within;
-        text |= above_space(bytes);
-        lines.text.append(to, word as usize, bytes, &mut held);
-    }
-    if text != 0 {
+    let (illegal, text) = words(window, start, count, &mut lines.text, to);
+    if text {
         scan.flags |= head::HAS_TEXT;
         scan.present |= scan.bit();
     }
-    if illegal != 0 {
+    if illegal {
         scan.dropped |= scan.bit();
         return end_copy(scan, turn);
     }
@@ -56,7 +46,7 @@ pub(super) fn copy(scan: &mut Scan, turn: &mut Turn, window: &Window, lines: &mu
     }
     if turn.copy_final != 0 && scan.flags & head::HAS_TEXT != 0 {
         let end = scan.lines_len.wrapping_add(scan.tail);
-        lines.text.put(end, crate::words::literal("\r\n"));
+        lines.text.put(end, literal("\r\n"));
         let index = scan.line_count as usize & (MAX_LINE_COUNT - 1);
         lines.ends[index] = end as u16 + 2;
         lines.names[index] = scan.name as u8;
@@ -64,6 +54,46 @@ pub(super) fn copy(scan: &mut Scan, turn: &mut Turn, window: &Window, lines: &mu
         scan.line_count += 1;
     }
     end_copy(scan, turn)
+}
+
+/// Copies `count` bytes (up to 64) from `start` in the window to `to` in `text`.
+/// Returns whether one of them is illegal, and whether one is visible.
+///
+/// By aligned words of `text`: so each byte is shifted once. The first word
+/// begins with bytes that were there before, and bytes after the last one are
+/// written over by whoever goes on.
+#[inline(always)]
+fn words(window: &Window, start: u32, count: u32, text: &mut Text, to: u32) -> (bool, bool) {
+    let before = to & 7;
+    let end = count.wrapping_add(before);
+    let shift = before * 8;
+    let first = window.at(start) << shift;
+    text.set_aligned(to, 0, text.held(to) | first);
+    let mut bytes = first | SPACES & ((1u64 << shift) - 1);
+    // What the second word begins with. (The line may begin where the window does.)
+    let from = start.wrapping_add(8).wrapping_sub(before);
+    let mut low = window.aligned_after(from, 0);
+    let mut illegal = false;
+    let mut visible = false;
+    for word in hide(0)..9 {
+        let left = end.wrapping_sub(word * 8);
+        if left < 8 {
+            let own = keep_first(u64::MAX, left);
+            bytes = bytes & own | SPACES & !own;
+        }
+        if is_plain(bytes) {
+            visible |= bytes != SPACES;
+        } else {
+            illegal |= not_text(bytes) != 0;
+            visible |= above_space(bytes) != 0;
+        }
+        if left <= 8 || word == 8 {
+            break;
+        }
+        bytes = window.next(from, word as usize, &mut low);
+        text.set_aligned(to, word as usize + 1, bytes);
+    }
+    (illegal, visible)
 }
 
 #[inline(always)]
@@ -75,4 +105,44 @@ fn end_copy(scan: &mut Scan, turn: &mut Turn) -> u32 {
         scan.phase = if scan.dropped & scan.bit() != 0 { phase::SKIP } else { phase::VALUE };
     }
     stop::NO
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A window whose every byte is another letter, with `bad` at `at`.
+    fn window(at: u32, bad: Option<u8>) -> Window {
+        let mut window = Window::default();
+        for (index, word) in window.as_words_mut().iter_mut().enumerate() {
+            *word = u64::from_le_bytes(core::array::from_fn(|byte| b'A' + ((index * 8 + byte) % 57) as u8));
+        }
+        if let Some(bad) = bad {
+            let shift = (at & 7) * 8;
+            let word = &mut window.as_words_mut()[at as usize >> 3];
+            *word = *word & !(0xff << shift) | u64::from(bad) << shift;
+        }
+        window
+    }
+
+    #[test]
+    fn every_alignment_and_length() {
+        let plain = window(0, None);
+        for (start, to, count) in
+            (0..8).flat_map(|start| (32..40).flat_map(move |to| (0..=64).map(move |count| (start, to, count))))
+        {
+            let mut text = Text::default();
+            text.put(24, u64::MAX);
+            text.put(32, u64::MAX);
+            assert_eq!(words(&plain, start, count, &mut text, to), (false, count > 0), "{start} {to} {count}");
+            for byte in 24..to + count {
+                let expected = if byte < to { 0xff } else { plain.byte(start + byte - to) };
+                assert_eq!(text.byte(byte), expected, "{start} {to} {count}: byte {byte}");
+            }
+            for (at, within) in [(start.wrapping_sub(1) & 8191, false), (start, count > 0), (start + count, false)] {
+                let (illegal, _) = words(&window(at, Some(1)), start, count, &mut Text::default(), to);
+                assert_eq!(illegal, within, "{start} {to} {count}: at {at}");
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@ use super::copy::begin_copy;
 use super::{CARRY, Lines, Scan, Turn, Window, lost, phase, stop};
 use crate::head::{self, HEADER_CONTINUES};
 use crate::limits::MAX_HEAD;
-use crate::names::{NAME_WORDS, Names};
+use crate::names::Names;
 use crate::verifier::hide;
 use crate::words::keep_first;
 
@@ -113,6 +113,10 @@ pub(super) fn header(
     if !names.may_begin(keep_first(window.at(start), end.wrapping_sub(start).min(8))) {
         return stop::NO;
     }
+    if scan.flags & head::IN_REQUEST == 0 && !head::may_frame(window, start) {
+        // Of a response only its framing matters.
+        return stop::NO;
+    }
     let len = head::name(window, start, end, &mut turn.word);
     // A name that is longer than any configured one is of no interest.
     let longer = len == 0 && end.wrapping_sub(start) >= CARRY;
@@ -145,11 +149,11 @@ pub(super) fn header(
         return stop::NO;
     }
     let mut held = lines.text.held(scan.lines_len);
-    for word in 0..hide(8) {
+    for word in hide(0)..8 {
         if word * 8 >= len {
             break;
         }
-        lines.text.append(scan.lines_len, word as usize, turn.word[word as usize & (NAME_WORDS - 1)], &mut held);
+        lines.text.append(scan.lines_len, word as usize, turn.word[word as usize], &mut held);
     }
     lines.text.put(scan.lines_len.wrapping_add(len), u64::from(b':'));
     scan.tail = len.wrapping_add(1);

@@ -29,7 +29,7 @@ pub(super) fn skip(window: &Window, names: &Names, start: u32, end: u32) -> u32 
     let mut at = line & !7;
     // Bytes before the line are no line ends.
     let mut before = (1u64 << ((line & 7) * 8)) - 1;
-    for _ in 0..hide(MAX_PAIRS) {
+    for _ in hide(0)..MAX_PAIRS {
         let mut found = first_equal(window.aligned_after(at, 0) | before, b'\n');
         let second = first_equal(window.aligned_after(at, 1), b'\n');
         if found | second == 0 {

@@ -12,6 +12,7 @@ proptest! {
         for (index, byte) in bytes.iter().enumerate() {
             let bit = 0x80u64 << (index * 8);
             prop_assert_eq!(equal_mask(word, wanted) & bit != 0, *byte == wanted);
+            prop_assert!(is_plain(word) == bytes.iter().all(|byte| (0x20..=0x7e).contains(byte)));
             prop_assert_eq!(range_mask(word, low, high) & bit != 0, (low..=high).contains(byte));
         }
         prop_assert_eq!(lower(word).to_le_bytes(), bytes.map(|byte| byte.to_ascii_lowercase()));

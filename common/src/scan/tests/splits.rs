@@ -69,7 +69,14 @@ proptest! {
         let names = names();
         let mut scanner = Stream::responses(&names, &to_head);
         feed(&mut scanner, &stream, &split);
-        same(scanner.found, reference::responses(&stream, &NAMES, &to_head))?;
+        let mut expected = reference::responses(&stream, &NAMES, &to_head);
+        for found in &mut expected {
+            if let Found::Head(head) = found {
+                // Of a response only its framing matters.
+                head.present = 0;
+            }
+        }
+        same(scanner.found, expected)?;
     }
 
     #[test]
