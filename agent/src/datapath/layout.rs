@@ -3,6 +3,7 @@
 use baton_common::layout::Layout;
 use btf_rs::{Btf, Type};
 
+use super::probe;
 use crate::failure::Failure;
 
 /// Where the kernel shows its types (since 5.4, with `CONFIG_DEBUG_INFO_BTF`).
@@ -13,7 +14,9 @@ pub(crate) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 /// # Errors
 /// [`Failure::NoBtf`] if there is none, [`Failure::KernelLacks`] if a member is missing.
 pub(crate) fn resolve() -> Result<Layout, Failure> {
+    // Reading them takes a tenth of a second: once for both questions.
     let btf = Btf::from_file(BTF_PATH).map_err(|error| Failure::NoBtf(error.to_string()))?;
+    probe::require_tracepoints(&btf)?;
     let at = |structure: &str, path: &[&str]| {
         offset(&btf, structure, path).ok_or_else(|| {
             Failure::KernelLacks(format!("its type information has no member {structure}.{}", path.join(".")))

@@ -43,11 +43,11 @@ const SYS_ADMIN: u32 = 21;
 /// Tracepoints without which nothing works, and the kernel version that brought them.
 pub(crate) const TRACEPOINTS: [&str; 1] = ["sock_recv_length"];
 
-/// Refuses to start where something is missing, before anything is loaded.
+/// Refuses to start without the rights or cgroup v2, before anything is loaded.
+/// What the kernel lacks shows when its types are read ([`super::layout`]).
 ///
 /// # Errors
-/// [`Failure::Privileges`], [`Failure::NoBtf`], [`Failure::KernelLacks`] or
-/// [`Failure::NoCgroup2`].
+/// [`Failure::Privileges`] or [`Failure::NoCgroup2`].
 pub(crate) fn require() -> Result<(), Failure> {
     let missing = missing_capabilities();
     if let [first, ..] = missing.as_slice() {
@@ -60,13 +60,21 @@ pub(crate) fn require() -> Result<(), Failure> {
         )));
     }
     cgroup::mount()?;
-    if let Some(missing) = missing_tracepoint()? {
-        return Err(Failure::KernelLacks(format!(
+    Ok(())
+}
+
+/// Refuses a kernel that `btf` describes and that lacks a tracepoint.
+///
+/// # Errors
+/// [`Failure::KernelLacks`].
+pub(crate) fn require_tracepoints(btf: &Btf) -> Result<(), Failure> {
+    match missing_of(btf) {
+        None => Ok(()),
+        Some(missing) => Err(Failure::KernelLacks(format!(
             "it has no tracepoint {missing}, which came with Linux 6.3; this is {}",
             kernel_version()
-        )));
+        ))),
     }
-    Ok(())
 }
 
 /// The needed capabilities that this process does not have.
@@ -96,8 +104,12 @@ fn effective_capabilities() -> u64 {
 /// [`Failure::NoBtf`] if the kernel does not describe its types.
 pub(crate) fn missing_tracepoint() -> Result<Option<&'static str>, Failure> {
     let btf = Btf::from_file(Path::new(BTF_PATH)).map_err(|error| Failure::NoBtf(error.to_string()))?;
+    Ok(missing_of(&btf))
+}
+
+fn missing_of(btf: &Btf) -> Option<&'static str> {
     let is_missing = |name: &&str| btf.resolve_types_by_name(&format!("btf_trace_{name}")).is_err();
-    Ok(TRACEPOINTS.into_iter().find(is_missing))
+    TRACEPOINTS.into_iter().find(is_missing)
 }
 
 /// The running kernel's release.

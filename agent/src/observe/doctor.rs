@@ -7,6 +7,7 @@ use crate::cli::Doctor;
 use crate::config::Limits;
 use crate::config::headers::Headers;
 use crate::control::cgroup;
+use crate::datapath::layout;
 use crate::datapath::load::{Datapath, Options};
 use crate::datapath::probe::{self, CAPABILITIES};
 use crate::datapath::selftest::{self, Finding};
@@ -90,7 +91,8 @@ pub(crate) fn run(doctor: &Doctor) -> anyhow::Result<u8> {
     let mut map_bytes = None;
     let is_missing = |checks: &[Check]| checks.iter().any(|check| check.status == Status::Missing);
     if is_missing(&checks) {
-        status = probe::require().err().map_or(0, |failure| failure.status());
+        status =
+            probe::require().and_then(|()| layout::resolve().map(drop)).err().map_or(0, |failure| failure.status());
     } else {
         match load() {
             Ok(mut datapath) => {
