@@ -182,8 +182,7 @@ pub extern "C" fn scan_step(
         return stop::LOST;
     }
     // SAFETY: checked for null; the verifier checks the rest at each call.
-    let (scan, turn, window, names, lines) = unsafe { (&mut *scan, &mut *turn, &*window, &*names, &mut *lines) };
-    scan::step(scan, turn, window, names, lines)
+    unsafe { scan::step(&mut *scan, &mut *turn, &*window, &*names, &mut *lines) }
 }
 
 /// Loads the next bytes into the window. Returns false if there are none.

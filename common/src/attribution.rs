@@ -74,7 +74,7 @@ pub struct Context {
     pub since: u64,
     /// Where in kernel memory its connection's `struct tcp_sock` is.
     pub sock: u64,
-    /// Bytes after `sent` that are certainly not the response's last ones, but for the last of them.
+    /// Bytes after `sent` without which the response is certainly not complete.
     pub left: u64,
     /// A constant of [`state`].
     pub state: u32,

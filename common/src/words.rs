@@ -91,19 +91,6 @@ impl<const N: usize, const MASK: usize> Words<N, MASK> {
         value
     }
 
-    /// As [`Words::put_after`] for one word after the other (`after` up to 7):
-    /// `held` has the bytes that share the aligned word with what comes before,
-    /// and becomes those of the next one.
-    #[inline(always)]
-    pub(crate) const fn append(&mut self, byte: u32, after: usize, value: u64, held: &mut u64) {
-        const { Self::FITS };
-        let word = ((byte as usize >> 3) & MASK) + (after & 7);
-        let shift = (byte & 7) * 8;
-        self.words[word] = *held | value << shift;
-        *held = (value >> 1) >> (63 - shift);
-        self.words[word + 1] = *held;
-    }
-
     /// Replaces the aligned word `after` words (up to 8) behind the one that holds
     /// byte `byte`.
     #[inline(always)]
@@ -112,8 +99,7 @@ impl<const N: usize, const MASK: usize> Words<N, MASK> {
         self.words[((byte as usize >> 3) & MASK) + after] = value;
     }
 
-    /// The bytes of the word at `byte` that lie before it; what
-    /// [`Words::append`] begins with.
+    /// The bytes of the word at `byte` that lie before it.
     #[inline(always)]
     #[must_use]
     pub(crate) const fn held(&self, byte: u32) -> u64 {

@@ -148,12 +148,11 @@ pub(super) fn header(
         scan.present |= scan.bit();
         return stop::NO;
     }
-    let mut held = lines.text.held(scan.lines_len);
     for word in hide(0)..8 {
         if word * 8 >= len {
             break;
         }
-        lines.text.append(scan.lines_len, word as usize, turn.word[word as usize], &mut held);
+        lines.text.put_after(scan.lines_len, word as usize, turn.word[word as usize]);
     }
     lines.text.put(scan.lines_len.wrapping_add(len), u64::from(b':'));
     scan.tail = len.wrapping_add(1);
