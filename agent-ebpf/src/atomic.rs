@@ -26,6 +26,34 @@ pub(crate) unsafe fn subtract(target: *mut u64, value: u64) {
     unsafe { atomic_xsub::<u64, u64, { AtomicOrdering::SeqCst }>(target, value) };
 }
 
+/// Keeps loads before it before loads after it, and stores before it before
+/// stores after it, as other processors see them.
+///
+/// x86-64 never changes those orders; only the compiler must not.
+#[inline(always)]
+#[cfg(bpf_target_arch = "x86_64")]
+pub(crate) fn order() {
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
+}
+
+/// As on x86-64. An atomic operation that returns a value is a full barrier
+/// (Documentation/bpf/standardization/instruction-set.rst; arch/arm64/net/bpf_jit_comp.c
+/// emits LDADDAL, or a loop that ends with DMB ISH).
+#[inline(always)]
+#[cfg(bpf_target_arch = "aarch64")]
+pub(crate) fn order() {
+    let mut word = 0u64;
+    // SAFETY: adds zero to a word on the stack. Assembly, because LLVM may drop
+    // an operation on memory that nobody else sees.
+    unsafe {
+        core::arch::asm!(
+            "{value} = atomic_fetch_add((u64 *)({word} + 0), {value})",
+            value = inout(reg) 0u64 => _,
+            word = in(reg) &raw mut word,
+        );
+    }
+}
+
 /// Replaces `old` with `new`; returns whether `old` was there.
 ///
 /// # Safety

@@ -8,8 +8,14 @@ use crate::maps::PROCESSES;
 /// A copy of what is known of `tgid`.
 #[inline(always)]
 pub(crate) fn get(tgid: u32) -> Process {
-    // SAFETY: copied at once.
-    unsafe { PROCESSES.get(tgid) }.copied().unwrap_or_default()
+    let Some(process) = PROCESSES.get_ptr(tgid) else { return Process::default() };
+    // SAFETY: words of a map value; in the order that `opened` is the reverse of.
+    unsafe {
+        let newest = core::ptr::read_volatile(&raw const (*process).newest);
+        atomic::order();
+        let open = core::ptr::read_volatile(&raw const (*process).open);
+        Process { newest, open }
+    }
 }
 
 /// A head (or work that cannot be seen) has come to `tgid`. Counting comes

@@ -56,6 +56,7 @@ pub(crate) fn note_sent(socket: &Socket) {
     // SAFETY: a map value; aligned words.
     unsafe {
         core::ptr::write_volatile(&raw mut (*context).left, left);
+        atomic::order();
         core::ptr::write_volatile(&raw mut (*context).sent, response.seq);
     }
 }
@@ -63,13 +64,13 @@ pub(crate) fn note_sent(socket: &Socket) {
 /// Whether the response may be complete though its end has not left.
 #[inline(always)]
 pub(crate) fn may_be_answered(context: *const Context) -> bool {
-    // SAFETY: a map value; aligned words.
+    // SAFETY: a map value; aligned words. Who sees a new `sent` must see its
+    // `left`, which `note_sent` writes first.
     unsafe {
         let written = kernel::write_seq_at((*context).sock);
-        let (sent, left) = (
-            core::ptr::read_volatile(&raw const (*context).sent),
-            core::ptr::read_volatile(&raw const (*context).left),
-        );
+        let sent = core::ptr::read_volatile(&raw const (*context).sent);
+        atomic::order();
+        let left = core::ptr::read_volatile(&raw const (*context).left);
         Context::may_be_answered(written, sent, left)
     }
 }

@@ -13,7 +13,7 @@ use crate::context::{executor, process, slot};
 use crate::flow::{self, Flow};
 use crate::kernel::Tcp;
 use crate::maps::SETTINGS;
-use crate::{clock, policy};
+use crate::{atomic, clock, policy};
 
 /// The head on `socket` is complete: its context begins and is current for the
 /// thread `tid` that read the end of it.
@@ -72,6 +72,7 @@ pub(super) fn complete(tcp: Tcp, socket: &mut Socket, names: *const Names, tid: 
             (*context).lines_len = scan.lines_len;
             (*context).line_count = scan.line_count;
             (*context).state = if ambiguous { state::AMBIGUOUS } else { state::LIVE };
+            atomic::order();
             core::ptr::write_volatile(&raw mut (*context).id, id);
         }
         if !claim(tid, Claim::own(id, slot, tgid)) {

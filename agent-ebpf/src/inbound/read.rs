@@ -18,7 +18,7 @@ use crate::kernel::{Tcp, has_storage, syscall_buffers};
 use crate::maps::NAMES;
 use crate::scratch::{self, Scratch};
 use crate::source::{Run, User};
-use crate::{enrol, policy, source};
+use crate::{atomic, enrol, policy, source};
 
 /// Reads whose bytes are not to be looked at (include/linux/socket.h): with
 /// `MSG_PEEK` nothing is taken, with `MSG_TRUNC` the bytes are thrown away
@@ -119,6 +119,7 @@ fn scan(tcp: Tcp, socket: &mut Socket, scratch: *mut Scratch, tid: u32, tgid: u3
                 // Nobody may use the old lines while new ones are written.
                 slot::answer(socket);
                 ptr::write_volatile(&raw mut (*context).id, 0);
+                atomic::order();
             }
             &raw mut (*context).lines
         },

@@ -16,6 +16,7 @@ use baton_common::socket::{Socket, flag};
 
 use super::verdict;
 use super::write::LINEAR;
+use crate::atomic;
 use crate::context::executor;
 use crate::kernel::Tcp;
 use crate::scratch::Scratch;
@@ -113,6 +114,7 @@ fn put(insertion: &Insertion<'_>, context: *const Context, claim: &Claim, skip: 
     let len = gather(scratch, context, skip)?;
     // The slot may have gone to the connection's next request meanwhile; its id
     // is void before its lines change.
+    atomic::order();
     // SAFETY: a map value.
     if unsafe { core::ptr::read_volatile(&raw const (*context).id) } != claim.id {
         return Err(Reason::Answered);
