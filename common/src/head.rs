@@ -213,53 +213,48 @@ pub(crate) fn is_token(name: &Name, len: u32) -> bool {
 /// Names of the headers that say how a message is framed or what follows it.
 pub(crate) const FRAMING_NAMES: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"upgrade"];
 
+/// The places of two of them; the third is that of `upgrade`.
+const LENGTH: u32 = 0;
+const CODING: u32 = 1;
+
 const CONTENT_LENGTH: [u64; 2] = [literal("content-"), literal("length")];
 const TRANSFER_ENCODING: [u64; 3] = [literal("transfer"), literal("-encodin"), literal("g")];
-const UPGRADE_NAME: u64 = literal("upgrade");
 
 /// Whether the line at `start` may say how a response is framed. Says so too
 /// often rather than too seldom.
 #[inline(always)]
 pub(crate) fn may_frame(window: &Window, start: u32) -> bool {
-    const LENGTH: u64 = 0xffff_ffff_ffff;
     let lower = 0x2020_2020_2020_2020;
     let (first, second) = (window.at(start) | lower, window.at(start.wrapping_add(8)) | lower);
-    first == CONTENT_LENGTH[0] && second & LENGTH == CONTENT_LENGTH[1]
+    first == CONTENT_LENGTH[0] && second & 0xffff_ffff_ffff == CONTENT_LENGTH[1]
         || first == TRANSFER_ENCODING[0] && second == TRANSFER_ENCODING[1]
 }
 
-/// Whether the name says how the message is framed or what follows it.
+/// Notes the framing header with the value `start..end`; `name` is its place in
+/// [`FRAMING_NAMES`]. Returns false if the value does not make sense.
 #[inline(always)]
-pub(crate) fn is_framing(name: &Name, len: u32) -> bool {
-    match len {
-        14 => name[0] == CONTENT_LENGTH[0] && name[1] == CONTENT_LENGTH[1],
-        17 => name[0] == TRANSFER_ENCODING[0] && name[1] == TRANSFER_ENCODING[1] && name[2] == TRANSFER_ENCODING[2],
-        7 => name[0] == UPGRADE_NAME,
-        _ => false,
+pub(crate) fn framing(scan: &mut Scan, window: &Window, name: u32, start: u32, end: u32) -> bool {
+    match name {
+        LENGTH => {
+            let Some(length) = decimal(window, start, end) else {
+                return false;
+            };
+            // RFC 9112 §6.3: differing values make the framing invalid.
+            let agrees = scan.flags & HAS_LENGTH == 0 || scan.body == length;
+            scan.flags |= HAS_LENGTH;
+            scan.body = length;
+            agrees
+        }
+        CODING => {
+            let chunked = ends_with_chunked(window, start, end);
+            scan.flags = scan.flags & !(CHUNKED | OTHER_CODING) | if chunked { CHUNKED } else { OTHER_CODING };
+            true
+        }
+        _ => {
+            scan.flags |= UPGRADE;
+            true
+        }
     }
-}
-
-/// Notes the framing header `name` with the value `start..end`. Returns false
-/// if the value does not make sense.
-#[inline(always)]
-pub(crate) fn framing(scan: &mut Scan, window: &Window, name: &Name, start: u32, end: u32) -> bool {
-    if name[0] == UPGRADE_NAME {
-        scan.flags |= UPGRADE;
-        return true;
-    }
-    if name[0] == TRANSFER_ENCODING[0] {
-        let chunked = ends_with_chunked(window, start, end);
-        scan.flags = scan.flags & !(CHUNKED | OTHER_CODING) | if chunked { CHUNKED } else { OTHER_CODING };
-        return true;
-    }
-    let Some(length) = decimal(window, start, end) else {
-        return false;
-    };
-    // RFC 9112 §6.3: differing values make the framing invalid.
-    let agrees = scan.flags & HAS_LENGTH == 0 || scan.body == length;
-    scan.flags |= HAS_LENGTH;
-    scan.body = length;
-    agrees
 }
 
 /// The decimal number that is the value `start..end`, without whitespace around it.

@@ -1,6 +1,11 @@
 //! The table of configured header names that the kernel side matches against.
 
+mod known;
+
+pub use known::{FRAMING, Known, Table};
+
 use crate::limits::MAX_NAMES;
+use crate::scan::Window;
 use crate::verifier::hide;
 use crate::words::keep_first;
 
@@ -44,6 +49,8 @@ pub struct Names {
     pub by_hash: [u64; 64],
     /// By a hash of its first four bytes: whether any name that matters begins so.
     pub beginnings: [u64; BEGINNINGS],
+    /// How the lines of most of the names begin, and of the framing ones.
+    pub known: Table,
     /// Multiplier of the hash.
     pub seed: u64,
     /// Indices of the prefix entries.
@@ -61,6 +68,7 @@ impl Default for Names {
             by_len: [0; 128],
             by_hash: [0; 64],
             beginnings: [0; BEGINNINGS],
+            known: Table::default(),
             seed: 1,
             prefixes: [0; MAX_PREFIXES],
             prefix_count: 0,
@@ -96,12 +104,17 @@ fn bucket(name: &Name, seed: u64) -> usize {
     (folded.wrapping_mul(seed) >> 58) as usize
 }
 
-/// The bit of [`Names::beginnings`] for the first four of `bytes`. Upper and
-/// lower case give the same bit, as do some others, which does no harm.
+/// The first four of `bytes`. Upper and lower case give the same, as do some
+/// others, which does no harm.
+#[inline(always)]
+const fn folded(bytes: u64) -> u64 {
+    bytes & 0xffff_ffff | 0x2020_2020
+}
+
+/// The bit of [`Names::beginnings`] for the first four of `bytes`.
 #[inline(always)]
 const fn beginning(bytes: u64) -> u32 {
-    let folded = bytes & 0xffff_ffff | 0x2020_2020;
-    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as u32
+    (folded(bytes).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as u32
 }
 
 impl Names {
@@ -115,8 +128,9 @@ impl Names {
             return Err(Refused::TooMany);
         }
         let mut table = Self { count: names.len() as u32, ..Self::default() };
-        for framing in crate::head::FRAMING_NAMES {
-            table.note_beginning(framing, false);
+        let framing = crate::head::FRAMING_NAMES.into_iter().zip(FRAMING..);
+        for (name, _) in framing.clone() {
+            table.note_beginning(name, false);
         }
         for (index, (name, group)) in names.iter().zip(groups).enumerate() {
             let prefix = name.strip_suffix('*');
@@ -142,6 +156,8 @@ impl Names {
                 table.by_len[text.len()] |= 1 << index;
             }
         }
+        let whole = names.iter().zip(0..).filter(|(name, _)| !name.ends_with('*'));
+        table.known = Table::build(framing.chain(whole.map(|(name, index)| (name.as_bytes(), index))));
         table.pick_seed()?;
         Ok(table)
     }
@@ -177,6 +193,14 @@ impl Names {
     pub fn may_begin(&self, bytes: u64) -> bool {
         let bit = hide(beginning(bytes));
         self.beginnings[bit as usize >> 6 & (BEGINNINGS - 1)] >> (bit & 63) & 1 == 1
+    }
+
+    /// The wanted or framing header whose line begins at `start`, where it can be
+    /// told at once. `None` says nothing: [`Self::find`] knows all names.
+    #[inline(always)]
+    #[must_use]
+    pub fn known(&self, window: &Window, start: u32) -> Option<&Known> {
+        self.known.find(window, start)
     }
 
     fn pick_seed(&mut self) -> Result<(), Refused> {

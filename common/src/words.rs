@@ -158,6 +158,13 @@ pub const fn is_plain(word: u64) -> bool {
     (word | word.wrapping_sub(ONES * 0x20) | word.wrapping_add(ONES)) & HIGH == 0
 }
 
+/// Not zero if a byte of `word` is below 0x20, as line ends are; for some others, too.
+#[inline(always)]
+#[must_use]
+pub const fn controls(word: u64) -> u64 {
+    word.wrapping_sub(ONES * 0x20) & HIGH
+}
+
 /// The high bit of every byte of `word` that no header value may have: others
 /// than tab and 0x20 to 0x7e.
 #[inline(always)]

@@ -95,3 +95,70 @@ proptest! {
         prop_assert_eq!(find(&table, &probe), expected);
     }
 }
+
+/// The window with `text` in it, and where.
+fn window(text: &[u8]) -> (Window, u32) {
+    const START: u32 = 67;
+    let mut window = Window::default();
+    for (index, byte) in text.iter().enumerate() {
+        let at = START as usize + index;
+        window.as_words_mut()[at / 8] |= u64::from(*byte) << (at % 8 * 8);
+    }
+    (window, START)
+}
+
+fn known(table: &Names, line: &str) -> Option<(u32, u32)> {
+    let (window, start) = window(line.as_bytes());
+    table.known(&window, start).map(|known| (known.index, known.len))
+}
+
+#[test]
+fn framing_lines_are_always_known() {
+    // Whatever else is configured: no other way recognises them.
+    let names: Vec<String> = (0..64).map(|index| format!("name-{index}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let table = Names::build(&names, &[0; 64]).expect("fits");
+    for (name, index) in crate::head::FRAMING_NAMES.iter().zip(FRAMING..) {
+        let name = std::str::from_utf8(name).expect("ASCII");
+        assert_eq!(known(&table, &format!("{name}: 1")), Some((index, name.len() as u32)));
+        assert_eq!(known(&table, &format!("{}:", name.to_uppercase())), Some((index, name.len() as u32)));
+        assert_eq!(known(&table, &format!("{name} : 1")), None);
+        assert_eq!(known(&table, &format!("{name}x: 1")), None);
+        assert_eq!(known(&table, &format!("{}: 1", &name[..name.len() - 1])), None);
+    }
+}
+
+#[test]
+fn names_up_to_the_longest_are_known() {
+    for len in 3..=63 {
+        let name: String = ('a'..='z').cycle().skip(len % 7).take(len).collect();
+        let table = Names::build(&[&name], &[0]).expect("fits");
+        assert_eq!(known(&table, &format!("{name}: value")), Some((0, len as u32)));
+        for at in 0..len {
+            let mut other = name.clone().into_bytes();
+            other[at] ^= 1;
+            let other = String::from_utf8(other).expect("ASCII");
+            assert_eq!(known(&table, &format!("{other}: value")), None, "{other}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_known_is_what_find_finds(
+        names in prop::collection::hash_set("[a-z][a-z0-9_-]{1,12}", 1..64), line in "[ -~]{0,14}", pick in any::<prop::sample::Index>(), upper in any::<u16>()
+    ) {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let table = Names::build(&names, &[0; 64][..names.len()]).expect("fits");
+        let mixed: String = pick.get(&names).chars().enumerate()
+            .map(|(at, letter)| if upper >> (at % 16) & 1 == 1 { letter.to_ascii_uppercase() } else { letter }).collect();
+        for line in [format!("{mixed}: {line}"), format!("{mixed}{line}"), line] {
+            if let Some((index, len)) = known(&table, &line) {
+                let name = line[..len as usize].to_ascii_lowercase();
+                prop_assert_eq!(&line[len as usize..][..1], ":");
+                prop_assert_eq!(find(&table, &name).unwrap_or(index), index);
+                prop_assert!(index >= FRAMING || names[index as usize] == name);
+            }
+        }
+    }
+}

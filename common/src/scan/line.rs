@@ -4,7 +4,7 @@ use super::copy::begin_copy;
 use super::{CARRY, Lines, Scan, Turn, Window, lost, phase, stop};
 use crate::head::{self, HEADER_CONTINUES};
 use crate::limits::MAX_HEAD;
-use crate::names::Names;
+use crate::names::{FRAMING, NAME_WORDS, Name, Names};
 use crate::verifier::hide;
 use crate::words::keep_first;
 
@@ -110,37 +110,26 @@ pub(super) fn header(
         return stop::NO;
     }
     scan.flags &= !head::OF_LINE;
-    if !names.may_begin(keep_first(window.at(start), end.wrapping_sub(start).min(8))) {
-        return stop::NO;
-    }
-    if scan.flags & head::IN_REQUEST == 0 && !head::may_frame(window, start) {
-        // Of a response only its framing matters.
-        return stop::NO;
-    }
-    let len = head::name(window, start, end, &mut turn.word);
-    // A name that is longer than any configured one is of no interest.
-    let longer = len == 0 && end.wrapping_sub(start) >= CARRY;
-    let named = if longer { CARRY } else { len };
-    if len != 0 && head::is_framing(&turn.word, len) {
+    let (index, len, name) = match names.known(window, start) {
+        Some(known) => (known.index, known.len, &known.line),
+        None => match take_apart(scan, &mut turn.word, window, names, start, end) {
+            Taken::Header { index, len } => (index, len, &turn.word),
+            Taken::NoInterest => return stop::NO,
+            Taken::NoName => return scan.lose(lost::FRAMING),
+        },
+    };
+    let value = start.wrapping_add(len).wrapping_add(1);
+    if index >= FRAMING {
         scan.flags |= head::FRAMING_LINE;
-        if !complete || !head::framing(scan, window, &turn.word, start.wrapping_add(len).wrapping_add(1), end) {
+        if !complete || !head::framing(scan, window, index.wrapping_sub(FRAMING), value, end) {
             return scan.lose(lost::FRAMING);
         }
         return stop::NO;
     }
-    let found = if len == 0 { None } else { names.find(&turn.word, len) };
-    // What matches a name exactly has no other bytes than a name has.
-    let is_name = match found {
-        Some(index) => names.is_exact(index) || head::is_token(&turn.word, len),
-        None => named != 0 && head::is_token(&turn.word, named),
-    };
-    if !is_name {
-        // "Content-Length : 5" is read differently by different servers.
-        return scan.lose(lost::FRAMING);
-    }
-    let Some(index) = found else {
+    if scan.flags & head::IN_REQUEST == 0 {
+        // Of a response only its framing matters.
         return stop::NO;
-    };
+    }
     scan.name = index;
     scan.name_len = len;
     scan.flags |= HEADER_CONTINUES;
@@ -149,14 +138,53 @@ pub(super) fn header(
         return stop::NO;
     }
     for word in hide(0)..8 {
-        if word * 8 >= len {
+        if word * 8 > len {
             break;
         }
-        lines.text.put_after(scan.lines_len, word as usize, turn.word[word as usize]);
+        lines.text.put_after(scan.lines_len, word as usize, name[word as usize]);
     }
-    lines.text.put(scan.lines_len.wrapping_add(len), u64::from(b':'));
     scan.tail = len.wrapping_add(1);
     scan.flags &= !head::HAS_TEXT;
-    begin_copy(scan, turn, start.wrapping_add(len).wrapping_add(1), end, complete);
+    begin_copy(scan, turn, value, end, complete);
     stop::NO
+}
+
+/// What a line's name says.
+enum Taken {
+    /// A wanted header, or from [`FRAMING`] on a framing one.
+    Header { index: u32, len: u32 },
+    /// Any other.
+    NoInterest,
+    /// It is no name.
+    NoName,
+}
+
+/// Takes the name of the line `start..end` apart; of a wanted one, `name` is it
+/// and its colon.
+#[inline(always)]
+fn take_apart(scan: &Scan, name: &mut Name, window: &Window, names: &Names, start: u32, end: u32) -> Taken {
+    if !names.may_begin(keep_first(window.at(start), end.wrapping_sub(start).min(8))) {
+        return Taken::NoInterest;
+    }
+    if scan.flags & head::IN_REQUEST == 0 && !head::may_frame(window, start) {
+        return Taken::NoInterest;
+    }
+    let len = head::name(window, start, end, name);
+    // A name that is longer than any configured one is of no interest.
+    let longer = len == 0 && end.wrapping_sub(start) >= CARRY;
+    let named = if longer { CARRY } else { len };
+    let found = if len == 0 { None } else { names.find(name, len) };
+    // What matches a name exactly has no other bytes than a name has.
+    let is_name = match found {
+        Some(index) => names.is_exact(index) || head::is_token(name, len),
+        None => named != 0 && head::is_token(name, named),
+    };
+    if !is_name {
+        // "Content-Length : 5" is read differently by different servers.
+        return Taken::NoName;
+    }
+    let Some(index) = found else { return Taken::NoInterest };
+    let colon = hide(len) as usize;
+    name[colon >> 3 & (NAME_WORDS - 1)] |= u64::from(b':') << ((colon & 7) * 8);
+    Taken::Header { index, len }
 }

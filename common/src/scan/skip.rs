@@ -3,14 +3,10 @@
 use super::Window;
 use crate::names::Names;
 use crate::verifier::hide;
-use crate::words::{first, first_equal};
+use crate::words::{controls, first, first_equal};
 
-/// Pairs of words that one call looks at: 1 KiB.
-const MAX_PAIRS: u32 = 64;
-
-/// Bytes of the shortest line that is passed over: the first four of a shorter
-/// one, which say whether it matters, are not all its own.
-const MIN_LINE: u32 = 4 + 2;
+/// Steps of four words in one call: 1.5 KiB, and some for the line ends.
+const MAX_STEPS: u32 = 64;
 
 /// Passes over complete lines that cannot matter, from the line that begins at
 /// `start`. Returns where the first line begins that may: that of a wanted or
@@ -26,42 +22,45 @@ pub(super) fn skip(window: &Window, names: &Names, start: u32, end: u32) -> u32 
     if may_matter(window, names, line) {
         return line;
     }
-    let mut at = line & !7;
-    // Bytes before the line are no line ends.
-    let mut before = (1u64 << ((line & 7) * 8)) - 1;
-    for _ in hide(0)..MAX_PAIRS {
-        let mut found = first_equal(window.aligned_after(at, 0) | before, b'\n');
-        let second = first_equal(window.aligned_after(at, 1), b'\n');
-        if found | second == 0 {
-            before = 0;
-            at = at.wrapping_add(16);
-            if at >= end {
-                break;
+    // The line's first eight bytes do not end it.
+    let mut at = line.wrapping_add(8) & !7;
+    for _ in hide(0)..MAX_STEPS {
+        let words = [0, 1, 2, 3].map(|word| window.aligned_after(at, word));
+        if controls(words[0]) | controls(words[1]) | controls(words[2]) | controls(words[3]) != 0 {
+            let mut base = at;
+            let mut found = 0;
+            for word in words {
+                found = first_equal(word, b'\n');
+                if found != 0 {
+                    break;
+                }
+                base = base.wrapping_add(8);
             }
-            continue;
+            if found != 0 {
+                let next = base.wrapping_add(first(found)).wrapping_add(1);
+                if next > end {
+                    break;
+                }
+                line = next;
+                if next == end || may_matter(window, names, next) {
+                    break;
+                }
+                at = next.wrapping_add(8) & !7;
+                continue;
+            }
         }
-        if found == 0 {
-            found = second;
-            at = at.wrapping_add(8);
-        }
-        let next = at.wrapping_add(first(found)).wrapping_add(1);
-        if next > end || next.wrapping_sub(line) < MIN_LINE {
+        at = at.wrapping_add(32);
+        if at >= end {
             break;
         }
-        line = next;
-        if next == end || may_matter(window, names, next) {
-            break;
-        }
-        at = next & !7;
-        before = (1u64 << ((next & 7) * 8)) - 1;
     }
     line
 }
 
-/// Whether the line at `start` may be more than an uninteresting header line.
-/// Says so too often rather than too seldom.
+/// Whether the line at `start` may be more than an uninteresting header line of
+/// at least eight bytes. Says so too often rather than too seldom.
 #[inline(always)]
 fn may_matter(window: &Window, names: &Names, start: u32) -> bool {
     let bytes = window.at(start);
-    bytes as u8 <= b' ' || names.may_begin(bytes)
+    bytes as u8 == b' ' || controls(bytes) != 0 || names.may_begin(bytes)
 }
