@@ -6,6 +6,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user, bpf_skc_to_tcp_sock, bpf_task_pt_regs,
 };
+use aya_ebpf::programs::ProbeContext;
 use baton_common::layout::Layout;
 
 use crate::source::{MAX_PIECES, Source};
@@ -136,6 +137,17 @@ impl Tcp {
         first != head || queued != 0
     }
 
+    /// Whether somebody waits for the socket: an epoll instance that watches it,
+    /// or another thread. The current one does not, since it runs.
+    #[inline(always)]
+    pub(crate) fn is_watched(self) -> bool {
+        let queue = field!(self, sock_wq as *const c_void).wrapping_byte_add(offset!(wq_first));
+        // SAFETY: the verifier checks the load against the structure's type.
+        let first = unsafe { core::ptr::read_volatile(queue.cast::<u64>()) };
+        // An empty list's head points at itself.
+        first != queue as u64
+    }
+
     /// Whether the socket's file is in non-blocking mode.
     #[inline(always)]
     pub(crate) fn is_nonblocking(self) -> bool {
@@ -187,6 +199,15 @@ pub(crate) fn task_ids(task: *const c_void) -> (u32, u32) {
     (read(task, offset!(task_pid)), read(task, offset!(task_tgid)))
 }
 
+/// Whether the current thread is the only one of its process.
+#[inline(always)]
+pub(crate) fn is_only_thread() -> bool {
+    // SAFETY: no arguments.
+    let task = unsafe { bpf_get_current_task_btf() }.cast_const().cast::<c_void>();
+    let signal: u64 = read(task, offset!(task_signal));
+    read::<u32>(signal as *const c_void, offset!(signal_threads)) == 1
+}
+
 /// Thread id and process id of the current thread, where the helper for it is
 /// not to be had.
 #[inline(always)]
@@ -207,6 +228,10 @@ mod syscall {
     pub(super) const REG_NUMBER: usize = 120;
     pub(super) const REG_ARG2: usize = 104;
     pub(super) const REG_ARG3: usize = 96;
+    // Go's registers: RAX, RBX, R14.
+    pub(super) const GO_FIRST: usize = 80;
+    pub(super) const GO_SECOND: usize = 40;
+    pub(super) const GO_GOROUTINE: usize = 8;
 }
 
 /// System calls whose buffers are understood.
@@ -221,6 +246,56 @@ mod syscall {
     pub(super) const REG_NUMBER: usize = 64;
     pub(super) const REG_ARG2: usize = 8;
     pub(super) const REG_ARG3: usize = 16;
+    // Go's registers: R0, R1, R28.
+    pub(super) const GO_FIRST: usize = 0;
+    pub(super) const GO_SECOND: usize = 8;
+    pub(super) const GO_GOROUTINE: usize = 224;
+}
+
+/// The goroutine that has made the system call which the current thread is in.
+/// Go's own code is compiled so that the register holds it there, too.
+#[inline(always)]
+pub(crate) fn current_goroutine() -> u64 {
+    // SAFETY: as in `syscall_buffers`.
+    unsafe {
+        let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const c_void;
+        core::ptr::read_volatile(registers.wrapping_byte_add(syscall::GO_GOROUTINE).cast::<u64>())
+    }
+}
+
+/// The registers at a probe in a Go program.
+#[derive(Clone, Copy)]
+pub(crate) struct Registers(*const c_void);
+
+impl Registers {
+    #[inline(always)]
+    pub(crate) fn of(ctx: &ProbeContext) -> Self {
+        Self(ctx.regs.cast::<c_void>())
+    }
+
+    #[inline(always)]
+    fn at(self, offset: usize) -> u64 {
+        // SAFETY: an aligned member of the program's context.
+        unsafe { core::ptr::read_volatile(self.0.wrapping_byte_add(offset).cast::<u64>()) }
+    }
+
+    /// The function's first argument, or at its return its result.
+    #[inline(always)]
+    pub(crate) fn first(self) -> u64 {
+        self.at(syscall::GO_FIRST)
+    }
+
+    /// Its second argument.
+    #[inline(always)]
+    pub(crate) fn second(self) -> u64 {
+        self.at(syscall::GO_SECOND)
+    }
+
+    /// The current goroutine.
+    #[inline(always)]
+    pub(crate) fn goroutine(self) -> u64 {
+        self.at(syscall::GO_GOROUTINE)
+    }
 }
 
 /// Fills `source` with the buffers of the reading system call that the current

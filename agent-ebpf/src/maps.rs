@@ -46,6 +46,15 @@ pub(crate) static EXECUTORS: HashMap<u32, Claim> = HashMap::with_max_entries(655
 #[map]
 pub(crate) static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16384, 0);
 
+/// The runtimes of processes that user space has looked at or shall look at, by
+/// process id: constants of [`runtime::kind`](baton_common::runtime::kind).
+#[map]
+pub(crate) static RUNTIMES: HashMap<u32, u32> = HashMap::with_max_entries(65536, 1);
+
+/// What user space shall know of processes.
+#[map]
+pub(crate) static NOTICES: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
+
 /// The configured header names.
 #[map]
 pub(crate) static NAMES: Array<Names> = Array::with_max_entries(1, 0);

@@ -8,6 +8,7 @@ mod control;
 mod datapath;
 mod failure;
 mod observe;
+mod runtime;
 
 use std::process::ExitCode;
 

@@ -48,6 +48,22 @@ pub struct Claim {
     pub reserved_too: u32,
 }
 
+/// Whether a thread that reads a head must be taken for one that serves several
+/// requests at a time, by what the accepted socket shows.
+///
+/// `watched`: somebody waits for the socket while the thread reads, which is
+/// an epoll instance nearly always. `nonblocking`: so is its file.
+/// `only_thread`: the process has no other that could wait in epoll.
+///
+/// A thread that serves one request at a time reads a socket that nobody
+/// watches, or has had it made blocking by whoever watched it (Java's
+/// HttpServer; there the watch ends a moment later).
+#[inline(always)]
+#[must_use]
+pub const fn reads_for_many(watched: bool, nonblocking: bool, only_thread: bool) -> bool {
+    watched && (nonblocking || only_thread)
+}
+
 /// State of a context.
 pub mod state {
     /// The slot belongs to no context.

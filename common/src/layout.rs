@@ -22,6 +22,10 @@ pub struct Layout {
     pub sock_storage: u32,
     /// `sock.sk_socket`
     pub sock_socket: u32,
+    /// `sock.sk_wq`
+    pub sock_wq: u32,
+    /// `socket_wq.wait.head.next`
+    pub wq_first: u32,
     /// `socket.file`
     pub socket_file: u32,
     /// `file.f_flags`
@@ -42,6 +46,10 @@ pub struct Layout {
     pub task_pid: u32,
     /// `task_struct.tgid`
     pub task_tgid: u32,
+    /// `task_struct.signal`
+    pub task_signal: u32,
+    /// `signal_struct.nr_threads`
+    pub signal_threads: u32,
 }
 
 impl Layout {
@@ -56,6 +64,8 @@ impl Layout {
         sock_user_data: 0,
         sock_storage: 0,
         sock_socket: 0,
+        sock_wq: 0,
+        wq_first: 0,
         socket_file: 0,
         file_flags: 0,
         psock_refs: 0,
@@ -66,5 +76,7 @@ impl Layout {
         kernfs_node_id: 0,
         task_pid: 0,
         task_tgid: 0,
+        task_signal: 0,
+        signal_threads: 0,
     };
 }

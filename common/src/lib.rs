@@ -19,6 +19,7 @@ pub mod layout;
 pub mod limits;
 pub mod names;
 pub mod policy;
+pub mod runtime;
 pub mod scan;
 pub mod select;
 pub mod socket;

@@ -1,6 +1,7 @@
 //! End-to-end test harness: starts real, unmodified programs with and without baton,
 //! drives them, and judges what arrives on the wire.
 
+pub mod accuracy;
 pub mod app;
 pub mod baton;
 pub mod bpf;

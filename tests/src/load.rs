@@ -118,7 +118,7 @@ pub fn target(id: &str, k: usize) -> String {
 }
 
 /// Values that no other request of this process has.
-fn values(id: &str, number: usize) -> Vec<(&'static str, String)> {
+pub(crate) fn values(id: &str, number: usize) -> Vec<(&'static str, String)> {
     let run = id.trim_start_matches('r').split('-').next().unwrap_or_default();
     let [telepresence, traceparent] = HEADERS;
     vec![

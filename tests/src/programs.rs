@@ -67,6 +67,28 @@ pub fn compile_java(name: &str, scratch: &Scratch) -> Result<PathBuf> {
     Ok(scratch.path().to_owned())
 }
 
+/// Builds a Go program of `tests/apps/go` and returns the executable.
+pub fn compile_go(name: &str, scratch: &Scratch) -> Result<PathBuf> {
+    let executable = scratch.join(name);
+    let mut go = command("go")?;
+    go.args(["build", "-o"]).arg(&executable).arg(source(&format!("go/{name}.go")));
+    go.env("GO111MODULE", "off").env("GOFLAGS", "-buildvcs=false");
+    succeed(go, "go build")?;
+    Ok(executable)
+}
+
+/// Where express and axios are: `$BATON_NODE_MODULES`, or where `cargo xtask test` puts them.
+pub fn node_modules() -> Result<PathBuf> {
+    let modules = match std::env::var_os("BATON_NODE_MODULES") {
+        Some(modules) => PathBuf::from(modules),
+        None => workspace().join("target/node/node_modules"),
+    };
+    if !modules.join("express").is_dir() {
+        return Err(missing(&modules.display().to_string()));
+    }
+    Ok(modules)
+}
+
 /// Runs a command that must succeed and returns its output.
 pub fn succeed(command: Command, name: &str) -> Result<String> {
     let finished = process::run(command, b"", Duration::from_secs(120))?;

@@ -25,6 +25,11 @@ pub(crate) fn release(binary: &str) -> PathBuf {
     target().join("release").join(binary)
 }
 
+/// Where the Node.js packages are that the tests drive.
+pub(crate) fn node() -> PathBuf {
+    root().join("target/node")
+}
+
 /// The Python with Flask, gunicorn and requests; `tests` looks for it at the same place.
 pub(crate) fn venv() -> PathBuf {
     root().join("target/venv")

@@ -3,7 +3,9 @@
 use baton_common::attribution::{Claim, Context, kind, state};
 use baton_common::flow::Reason;
 
-use super::{process, slot};
+use baton_common::runtime::kind as runtime_kind;
+
+use super::{goroutine, process, runtime, slot};
 use crate::maps::{EXECUTORS, SETTINGS};
 use crate::{clock, policy};
 
@@ -12,6 +14,17 @@ use crate::{clock, policy};
 pub(crate) fn get(tid: u32) -> Claim {
     // SAFETY: copied at once.
     unsafe { EXECUTORS.get(tid) }.copied().unwrap_or(Claim::none(Reason::NoContext))
+}
+
+/// The claim of whoever writes now in thread `tid` of process `tgid`: the thread, or what its runtime runs on it.
+#[inline(always)]
+pub(crate) fn of_writer(tid: u32, tgid: u32) -> Claim {
+    let claim = get(tid);
+    // A thread that read its request itself is no runtime's.
+    if (claim.kind != kind::OWN || claim.is_event_loop()) && runtime::of(tgid) == runtime_kind::GO {
+        return goroutine::get(tgid);
+    }
+    claim
 }
 
 /// Makes `claim` the current one of thread `tid`, unless it drives an event
@@ -36,12 +49,25 @@ pub(crate) fn replace(tid: u32, claim: impl FnOnce(&Claim) -> Claim) -> bool {
     true
 }
 
-/// Thread `tid` runs for nobody, for `reason`, until it reads the next head.
+/// Makes `claim` the current one of what `tgid`'s runtime runs on the current
+/// thread. `None` if it is no runtime that is known.
 #[inline(always)]
-pub(crate) fn forget(tid: u32, reason: Reason) {
-    if EXECUTORS.get_ptr_mut(tid).is_some() {
-        set(tid, &Claim::none(reason));
+pub(crate) fn set_light(tgid: u32, claim: &Claim) -> Option<bool> {
+    match runtime::of(tgid) {
+        runtime_kind::GO => Some(goroutine::set(tgid, claim)),
+        _ => None,
     }
+}
+
+/// Thread `tid` of process `tgid`, and what its runtime runs on it, runs for
+/// nobody, for `reason`, until it reads the next head.
+#[inline(always)]
+pub(crate) fn forget(tid: u32, tgid: u32, reason: Reason) {
+    let none = Claim::none(reason);
+    if EXECUTORS.get_ptr_mut(tid).is_some() {
+        set(tid, &none);
+    }
+    let _ = set_light(tgid, &none);
 }
 
 /// Whether `claim` makes its context current now.

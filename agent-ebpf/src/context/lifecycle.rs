@@ -7,7 +7,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use baton_common::attribution::{Claim, kind};
 use baton_common::flow::Reason;
 
-use super::executor;
+use super::{executor, runtime};
 use crate::kernel::task_ids;
 use crate::maps::{EXECUTORS, PROCESSES};
 
@@ -15,7 +15,12 @@ use crate::maps::{EXECUTORS, PROCESSES};
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     let parent: *const c_void = ctx.arg(0);
+    let child: *const c_void = ctx.arg(1);
     let (parent, _) = task_ids(parent);
+    let (child, process) = task_ids(child);
+    if child == process {
+        runtime::started(process);
+    }
     // SAFETY: copied at once.
     let Some(claim) = unsafe { EXECUTORS.get(parent) }.copied() else { return 0 };
     if claim.kind == kind::NONE && !claim.is_event_loop() {
@@ -25,8 +30,6 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     if passed.kind == kind::NONE && passed.reason == Reason::NoContext as u8 {
         return 0;
     }
-    let child: *const c_void = ctx.arg(1);
-    let (child, _) = task_ids(child);
     let _ = EXECUTORS.insert(child, passed, 0);
     0
 }
@@ -39,6 +42,8 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     let task: *const c_void = ctx.arg(0);
     let before: i32 = ctx.arg(1);
     let before = before as u32;
+    let (tid, tgid) = task_ids(task);
+    runtime::started(tgid);
     // SAFETY: copied at once.
     let Some(mut claim) = unsafe { EXECUTORS.get(before) }.copied() else { return 0 };
     // A thread that calls exec takes its process's id (fs/exec.c, de_thread).
@@ -46,7 +51,6 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     if claim.is_event_loop() {
         claim = Claim::none(Reason::NoContext);
     }
-    let (tid, _) = task_ids(task);
     let _ = EXECUTORS.insert(tid, claim, 0);
     0
 }
@@ -59,6 +63,7 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let _ = EXECUTORS.remove(tid);
     if tid == tgid {
         let _ = PROCESSES.remove(tgid);
+        runtime::ended(tgid);
     }
     0
 }

@@ -1,6 +1,8 @@
 //! Contexts, and which executor runs for which.
 
 pub(crate) mod executor;
+mod goroutine;
 mod lifecycle;
 pub(crate) mod process;
+pub(crate) mod runtime;
 pub(crate) mod slot;

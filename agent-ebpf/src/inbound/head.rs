@@ -1,7 +1,7 @@
 //! An inbound request's head is complete, or cannot be understood.
 
 use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
-use baton_common::attribution::{Claim, flag as claim_flag, state};
+use baton_common::attribution::{self, Claim, flag as claim_flag, state};
 use baton_common::flow::{Reason, counter, kind};
 use baton_common::names::Names;
 use baton_common::policy::INGRESS;
@@ -9,9 +9,9 @@ use baton_common::scan::{lost, phase};
 use baton_common::socket::{Socket, flag};
 use baton_common::words::literal;
 
-use crate::context::{executor, process, slot};
+use crate::context::{executor, process, runtime, slot};
 use crate::flow::{self, Flow};
-use crate::kernel::Tcp;
+use crate::kernel::{Tcp, is_only_thread};
 use crate::maps::SETTINGS;
 use crate::{atomic, clock, policy};
 
@@ -75,7 +75,7 @@ pub(super) fn complete(tcp: Tcp, socket: &mut Socket, names: *const Names, tid: 
             atomic::order();
             core::ptr::write_volatile(&raw mut (*context).id, id);
         }
-        if !claim(tid, Claim::own(id, slot, tgid)) {
+        if !claim(tcp, tid, Claim::own(id, slot, tgid)) {
             reason = Reason::ExecutorsFull;
             flow::count_inbound_loss(socket.workload, reason);
         }
@@ -83,7 +83,7 @@ pub(super) fn complete(tcp: Tcp, socket: &mut Socket, names: *const Names, tid: 
         reason = Reason::ContextsFull;
         flow::count_inbound_loss(socket.workload, reason);
         unknown_work(socket, tgid, id);
-        executor::forget(tid, reason);
+        executor::forget(tid, tgid, reason);
     }
     flow::send(
         socket,
@@ -98,12 +98,21 @@ pub(super) fn complete(tcp: Tcp, socket: &mut Socket, names: *const Names, tid: 
     );
 }
 
-/// Makes `claim` current for `tid`. A thread that has another request open
-/// runs code of several requests: an event loop. Returns false if the table is full.
+/// Makes `claim` current for the reader: the thread `tid`, or what its runtime
+/// runs on it. A thread that reads for many, or that has another request open,
+/// drives an event loop otherwise. Returns false if a table is full.
 #[inline(always)]
-fn claim(tid: u32, mut claim: Claim) -> bool {
+pub(super) fn claim(tcp: Tcp, tid: u32, mut claim: Claim) -> bool {
+    let mut loops = false;
+    if tcp.is_watched() && attribution::reads_for_many(true, tcp.is_nonblocking(), is_only_thread()) {
+        if let Some(done) = executor::set_light(claim.tgid, &claim) {
+            return done;
+        }
+        runtime::ask(claim.tgid);
+        loops = true;
+    }
     executor::replace(tid, |before| {
-        if before.slot != claim.slot && executor::is_open(before) {
+        if loops || before.slot != claim.slot && executor::is_open(before) {
             claim.flags |= claim_flag::EVENT_LOOP;
         }
         claim

@@ -74,11 +74,11 @@ fn after_read(tcp: Tcp, socket: &mut Socket, len: u32) {
     let (tid, tgid) = (ids as u32, (ids >> 32) as u32);
     match socket.request.phase {
         phase::LOST => {
-            executor::forget(tid, Reason::of_lost(socket.request.lost));
+            executor::forget(tid, tgid, Reason::of_lost(socket.request.lost));
             return;
         }
         phase::BODY | phase::CHUNK_SIZE | phase::CHUNK_DATA | phase::TRAILER | phase::TRAILER_SKIP => {
-            resume(socket, tid, tgid);
+            resume(tcp, socket, tid, tgid);
         }
         _ => {}
     }
@@ -92,16 +92,16 @@ fn after_read(tcp: Tcp, socket: &mut Socket, len: u32) {
     };
     if let Err(reason) = scan(tcp, socket, scratch, tid, tgid, len) {
         head::lose(socket, reason);
-        executor::forget(tid, reason);
+        executor::forget(tid, tgid, reason);
     }
     scratch::release(scratch);
 }
 
 /// Reading a request's body makes its context current for the reader.
 #[inline(always)]
-fn resume(socket: &Socket, tid: u32, tgid: u32) {
+fn resume(tcp: Tcp, socket: &Socket, tid: u32, tgid: u32) {
     if socket.slot != 0 && socket.depth != 0 {
-        executor::set(tid, &Claim::own(socket.context, socket.slot.wrapping_sub(1), tgid));
+        head::claim(tcp, tid, Claim::own(socket.context, socket.slot.wrapping_sub(1), tgid));
     }
 }
 

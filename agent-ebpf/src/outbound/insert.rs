@@ -93,7 +93,8 @@ pub(super) fn insert(insertion: &Insertion<'_>) -> u32 {
 #[inline(always)]
 fn claim_of(socket: &Socket) -> Claim {
     // SAFETY: no arguments.
-    let claim = executor::get(unsafe { bpf_get_current_pid_tgid() } as u32);
+    let ids = unsafe { bpf_get_current_pid_tgid() };
+    let claim = executor::of_writer(ids as u32, (ids >> 32) as u32);
     if claim.kind == kind::NONE
         && claim.reason == Reason::NoContext as u8
         && !claim.is_event_loop()

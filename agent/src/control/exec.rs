@@ -23,6 +23,7 @@ use crate::observe;
 use crate::observe::event::Reader;
 use crate::observe::flows::FlowFile;
 use crate::observe::summary::Summary;
+use crate::runtime::Tracker;
 
 /// Time between two looks for flow events.
 const TICK: Duration = Duration::from_millis(20);
@@ -38,6 +39,7 @@ pub(crate) async fn run(exec: Exec) -> anyhow::Result<u8> {
     let mut signals = Signals::take()?;
     let mut datapath = Datapath::load(Options::of(&plan), &plan.headers.table()?)?;
     selftest::choose(&mut datapath)?;
+    let mut tracker = Tracker::new(&mut datapath)?;
     let own = cgroup::Own::create()?;
     let mut workloads = Workloads::default();
     let started = start(&exec, &plan, &mut datapath, &mut workloads, &own, flows.is_some());
@@ -54,7 +56,7 @@ pub(crate) async fn run(exec: Exec) -> anyhow::Result<u8> {
             flows.write(&mut reader, &workloads);
         }
     };
-    let status = attend(&mut signals, &mut child, &mut write_flows).await;
+    let status = attend(&mut signals, &mut child, &mut tracker, &mut datapath, &mut write_flows).await;
     write_flows();
     let summary = Summary::of(&mut datapath, &workloads)?;
     if let Ended::Waiting(process) = guard.finish(PATIENCE) {
@@ -115,7 +117,13 @@ fn spawn(command: &mut Command, own: &cgroup::Own) -> std::io::Result<Child> {
 }
 
 /// Hands signals on and writes flow events until the command ends.
-async fn attend(signals: &mut Signals, child: &mut Child, mut tick: impl FnMut()) -> anyhow::Result<ExitStatus> {
+async fn attend(
+    signals: &mut Signals,
+    child: &mut Child,
+    tracker: &mut Tracker,
+    datapath: &mut Datapath,
+    mut tick: impl FnMut(),
+) -> anyhow::Result<ExitStatus> {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -129,6 +137,10 @@ async fn attend(signals: &mut Signals, child: &mut Child, mut tick: impl FnMut()
                     // It may have ended by now.
                     let _ = kill(Pid::from_raw(child.id().cast_signed()), received.signal);
                 }
+            }
+            news = tracker.news() => {
+                news?;
+                tracker.read(datapath)?;
             }
             _ = ticks.tick() => tick(),
         }

@@ -16,6 +16,7 @@ use crate::datapath::workload::{Desired, Workloads};
 use crate::datapath::{adopt, drain, probe, selftest};
 use crate::observe;
 use crate::observe::event::Reader;
+use crate::runtime::Tracker;
 
 /// Time between two looks for flow events while somebody watches.
 const TICK: Duration = Duration::from_millis(20);
@@ -31,6 +32,7 @@ struct Daemon {
     arguments: Run,
     plan: Plan,
     datapath: Datapath,
+    tracker: Tracker,
     workloads: Workloads,
     guard: Option<Guard>,
     /// Sockets that ever shall leave, as of the last look; and whether some still wait.
@@ -73,10 +75,12 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
     selftest::choose(&mut datapath)?;
     let mut listener = Listener::open(&arguments.socket)?;
     let mut reader = Reader::new(datapath.take_events()?, &plan.headers);
+    let tracker = Tracker::new(&mut datapath)?;
     let mut daemon = Daemon {
         arguments,
         plan,
         datapath,
+        tracker,
         workloads: Workloads::default(),
         guard: None,
         to_leave: 0,
@@ -146,6 +150,10 @@ impl Daemon {
                         self.datapath.want_events(true)?;
                     }
                 }
+                news = self.tracker.news() => {
+                    news?;
+                    self.tracker.read(&mut self.datapath)?;
+                }
                 _ = ticks.tick(), if listener.is_watched() => {
                     reader.read(&self.workloads, |event| listener.send(event))?;
                     listener.flush();
@@ -213,6 +221,7 @@ impl Daemon {
     fn adopt(&mut self) -> anyhow::Result<()> {
         let mut left = 0;
         for workload in self.workloads.iter() {
+            self.tracker.look_at(&mut self.datapath, &cgroup::processes(&workload.desired.cgroup))?;
             let adopted = adopt::adopt(&mut self.datapath, workload)?;
             left += adopted.left;
             if adopted.hidden > 0 && self.adoption.pause == 0 {

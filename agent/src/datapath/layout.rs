@@ -32,6 +32,8 @@ pub(crate) fn resolve() -> Result<Layout, Failure> {
         sock_user_data: at("sock", &["sk_user_data"])?,
         sock_storage: at("sock", &["sk_bpf_storage"])?,
         sock_socket: at("sock", &["sk_socket"])?,
+        sock_wq: at("sock", &["sk_wq"])?,
+        wq_first: at("socket_wq", &["wait", "head", "next"])?,
         socket_file: at("socket", &["file"])?,
         file_flags: at("file", &["f_flags"])?,
         psock_refs: at("sk_psock", &["refcnt"])?,
@@ -42,6 +44,8 @@ pub(crate) fn resolve() -> Result<Layout, Failure> {
         kernfs_node_id: at("kernfs_node", &["id"])?,
         task_pid: at("task_struct", &["pid"])?,
         task_tgid: at("task_struct", &["tgid"])?,
+        task_signal: at("task_struct", &["signal"])?,
+        signal_threads: at("signal_struct", &["nr_threads"])?,
     })
 }
 

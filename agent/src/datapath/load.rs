@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, anyhow};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf, SkStorage, SockHash};
-use aya::programs::{BtfTracePoint, CgroupSkb, Iter, SkMsg, SkSkb, SockOps};
+use aya::programs::{BtfTracePoint, CgroupSkb, Iter, SkMsg, SkSkb, SockOps, UProbe};
 use aya::util::nr_cpus;
 use aya::{Btf, Ebpf, EbpfLoader};
 use baton_common::flow::counter;
@@ -207,6 +207,26 @@ impl Datapath {
     pub(crate) fn take_events(&mut self) -> anyhow::Result<RingBuf<MapData>> {
         let map = self.ebpf.take_map("EVENTS").ok_or_else(|| anyhow!("the flow events are read already"))?;
         Ok(RingBuf::try_from(map)?)
+    }
+
+    /// Takes the ring buffer out in which the kernel side tells of processes.
+    pub(crate) fn take_notices(&mut self) -> anyhow::Result<RingBuf<MapData>> {
+        let map = self.ebpf.take_map("NOTICES").ok_or_else(|| anyhow!("the news of processes is read already"))?;
+        Ok(RingBuf::try_from(map)?)
+    }
+
+    /// The runtimes of processes.
+    pub(crate) fn runtimes(&mut self) -> anyhow::Result<HashMap<&mut MapData, u32, u32>> {
+        self.map("RUNTIMES")
+    }
+
+    /// The program `name`, to be attached to processes; loaded when it is first asked for.
+    pub(crate) fn probe(&mut self, name: &str) -> anyhow::Result<&mut UProbe> {
+        let probe: &mut UProbe = self.program(name)?;
+        if probe.fd().is_err() {
+            probe.load().map_err(|error| refused(name, &error))?;
+        }
+        Ok(probe)
     }
 
     /// A workload's counters, summed over all processors; see [`counter`].

@@ -7,6 +7,7 @@ use baton_common::flow::Event;
 use baton_common::layout::Layout;
 use baton_common::names::Names;
 use baton_common::policy::{AddressKey, Settings, Workload};
+use baton_common::runtime::Notice;
 use baton_common::socket::Socket;
 
 /// A value as the kernel side lays it out.
@@ -32,5 +33,14 @@ pub(crate) fn event(bytes: &[u8]) -> Option<Event> {
         return None;
     }
     // SAFETY: the size is right, and `Event` is made of integers.
+    Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
+}
+
+/// The news of a process that `bytes` hold, if they have its size.
+pub(crate) fn notice(bytes: &[u8]) -> Option<Notice> {
+    if bytes.len() != size_of::<Notice>() {
+        return None;
+    }
+    // SAFETY: as in `event`.
     Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
 }

@@ -113,3 +113,17 @@ fn nothing_is_passed_on_from_nothing() {
     let none = Claim::none(Reason::Ambiguous);
     assert_eq!(none.passed_on(PROCESS), none);
 }
+
+#[test]
+fn who_reads_a_watched_socket_serves_many() {
+    // asyncio, Node.js, nginx, Go, tokio: in epoll, not blocking.
+    assert!(reads_for_many(true, true, false) && reads_for_many(true, true, true));
+    // A loop over blocking sockets: nobody else could wait in epoll.
+    assert!(reads_for_many(true, false, true));
+    // Java's HttpServer hands a socket to a worker as blocking before it takes it out of epoll.
+    assert!(!reads_for_many(true, false, false));
+    // A thread for each connection; non-blocking where it has a timeout.
+    assert!(!reads_for_many(false, false, false) && !reads_for_many(false, true, false));
+    // gunicorn's sync workers, PHP's built-in server.
+    assert!(!reads_for_many(false, false, true) && !reads_for_many(false, true, true));
+}

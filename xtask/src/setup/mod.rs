@@ -2,6 +2,7 @@
 //! installs, and is quick and silent when everything is there.
 
 mod apt;
+mod node;
 mod programs;
 mod python;
 mod rust;
@@ -95,6 +96,9 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<Vec<anyhow::Error>> {
     }
     if purpose.uses_venv() {
         problems.extend(python::ensure_venv().err());
+    }
+    if purpose == Purpose::Test {
+        problems.extend(node::ensure_modules().err());
     }
     interrupt::check()?;
     Ok(problems)

@@ -1,4 +1,4 @@
-//! Flask, gunicorn and requests, in a virtual environment under `target/`.
+//! The Python packages that tests and benchmarks drive, in a virtual environment under `target/`.
 
 use std::fs;
 use std::process::Command;
@@ -7,7 +7,17 @@ use anyhow::{Context as _, Result};
 
 use crate::{process, say, workspace};
 
-const REQUIREMENTS: &[&str] = &["flask>=3,<4", "gunicorn>=23,<27", "requests>=2.32,<3"];
+const REQUIREMENTS: &[&str] = &[
+    "aiohttp>=3.13,<4",
+    "fastapi>=0.120,<1",
+    "flask>=3,<4",
+    "gunicorn>=23,<27",
+    "httpx>=0.28,<1",
+    "redis>=7,<9",
+    "requests>=2.32,<3",
+    "uvicorn>=0.38,<1",
+    "uvloop>=0.22,<1",
+];
 
 /// Whether the virtual environment holds exactly what is asked for.
 pub(super) fn venv_is_current() -> bool {

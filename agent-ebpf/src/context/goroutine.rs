@@ -1,0 +1,114 @@
+//! Goroutines as executors: Go runs many of them on one thread.
+//!
+//! The probes sit in the Go programs that user space has looked at, and nowhere else. What Go keeps where is its
+//! register-based calling convention (`src/cmd/compile/abi-internal.md`, since Go 1.17): arguments and results in RAX, RBX,
+//! …, the current goroutine in R14.
+
+use aya_ebpf::helpers::bpf_probe_read_user;
+use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::{map, uprobe};
+use aya_ebpf::maps::HashMap;
+use aya_ebpf::programs::ProbeContext;
+use baton_common::attribution::Claim;
+use baton_common::flow::Reason;
+use baton_common::runtime::Object;
+
+use crate::kernel::{Registers, current_goroutine};
+
+/// `BPF_F_NO_PREALLOC` (include/uapi/linux/bpf.h).
+const ON_DEMAND: u32 = 1;
+
+/// What each goroutine runs for. One that is not there runs for nobody.
+#[map]
+static GOROUTINES: HashMap<Object, Claim> = HashMap::with_max_entries(262_144, ON_DEMAND);
+
+/// For whom each request (`net/http.Request`) was handed to a connection, whose
+/// writer is another goroutine.
+#[map]
+static GO_REQUESTS: HashMap<Object, Claim> = HashMap::with_max_entries(65_536, ON_DEMAND);
+
+/// The goroutine that is making another one, by thread.
+#[map]
+static GO_PARENTS: HashMap<u32, u64> = HashMap::with_max_entries(65_536, ON_DEMAND);
+
+#[inline(always)]
+fn ids() -> (u32, u64) {
+    // SAFETY: no arguments.
+    let ids = unsafe { bpf_get_current_pid_tgid() };
+    (ids as u32, ids >> 32)
+}
+
+/// The goroutine that runs `claim`'s holder's code has read a request.
+#[inline(always)]
+pub(crate) fn set(tgid: u32, claim: &Claim) -> bool {
+    let goroutine = Object { address: current_goroutine(), tgid: u64::from(tgid) };
+    GOROUTINES.insert(goroutine, claim, 0).is_ok()
+}
+
+/// The claim of the current goroutine.
+#[inline(always)]
+pub(crate) fn get(tgid: u32) -> Claim {
+    of(Object { address: current_goroutine(), tgid: u64::from(tgid) })
+}
+
+#[inline(always)]
+fn of(goroutine: Object) -> Claim {
+    // SAFETY: copied at once.
+    unsafe { GOROUTINES.get(goroutine) }.copied().unwrap_or(Claim::none(Reason::NoContext))
+}
+
+/// `runtime.newproc1(fn, callergp, callerpc, …)`, on the system stack.
+#[uprobe]
+pub fn go_newproc1(ctx: ProbeContext) -> u32 {
+    let (tid, tgid) = ids();
+    let parent = Registers::of(&ctx).second();
+    // SAFETY: looked at only.
+    if unsafe { GOROUTINES.get(Object { address: parent, tgid }) }.is_some() {
+        let _ = GO_PARENTS.insert(tid, parent, 0);
+    }
+    0
+}
+
+/// A return of `runtime.newproc1`: its result is the new goroutine, whose memory may have been another's.
+#[uprobe]
+pub fn go_newproc1_returns(ctx: ProbeContext) -> u32 {
+    let (tid, tgid) = ids();
+    let child = Object { address: Registers::of(&ctx).first(), tgid };
+    // SAFETY: copied at once.
+    let parent = unsafe { GO_PARENTS.get(tid) }.copied();
+    let Some(parent) = parent else {
+        let _ = GOROUTINES.remove(child);
+        return 0;
+    };
+    let _ = GO_PARENTS.remove(tid);
+    let _ = GOROUTINES.insert(child, of(Object { address: parent, tgid }), 0);
+    0
+}
+
+/// `net/http.(*persistConn).roundTrip(request)`: the request goes to the connection's writer.
+#[uprobe]
+pub fn go_round_trip(ctx: ProbeContext) -> u32 {
+    let (_, tgid) = ids();
+    let registers = Registers::of(&ctx);
+    // `net/http.transportRequest` begins with the pointer to the request.
+    // SAFETY: the helper checks the address.
+    let Ok(address) = (unsafe { bpf_probe_read_user::<u64>(registers.second() as *const u64) }) else { return 0 };
+    let claim = of(Object { address: registers.goroutine(), tgid });
+    let _ = GO_REQUESTS.insert(Object { address, tgid }, claim, 0);
+    0
+}
+
+/// `net/http.(*Request).write(…)`, in the goroutine that writes for a connection.
+#[uprobe]
+pub fn go_write_request(ctx: ProbeContext) -> u32 {
+    let (_, tgid) = ids();
+    let registers = Registers::of(&ctx);
+    let request = Object { address: registers.first(), tgid };
+    // What did not come through a connection's roundTrip() is written by whoever made it.
+    // SAFETY: copied at once.
+    if let Some(claim) = unsafe { GO_REQUESTS.get(request) }.copied() {
+        let _ = GO_REQUESTS.remove(request);
+        let _ = GOROUTINES.insert(Object { address: registers.goroutine(), tgid }, claim, 0);
+    }
+    0
+}

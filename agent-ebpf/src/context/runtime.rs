@@ -1,0 +1,63 @@
+//! Which runtime a process has, and telling user space about processes.
+
+use aya_ebpf::helpers::generated::bpf_get_current_ancestor_cgroup_id;
+use baton_common::runtime::{Notice, kind, notice};
+
+use crate::maps::{CGROUPS, NOTICES, RUNTIMES};
+
+/// Cgroups from the root down to a workload's.
+const MAX_DEPTH: i32 = 16;
+
+/// The runtime of process `tgid`, a constant of [`kind`].
+#[inline(always)]
+pub(crate) fn of(tgid: u32) -> u32 {
+    // SAFETY: copied at once.
+    unsafe { RUNTIMES.get(tgid) }.copied().unwrap_or(kind::NONE)
+}
+
+/// A process of which nothing is known has read a request: user space shall look at it.
+#[inline(always)]
+pub(crate) fn ask(tgid: u32) {
+    // SAFETY: looked at only.
+    if unsafe { RUNTIMES.get(tgid) }.is_none() && RUNTIMES.insert(tgid, kind::ASKED, 0).is_ok() {
+        tell(tgid, notice::SERVES);
+    }
+}
+
+/// The current process runs another program, or `tgid` is its new child.
+#[inline(always)]
+pub(crate) fn started(tgid: u32) {
+    let _ = RUNTIMES.remove(tgid);
+    if is_selected() && RUNTIMES.insert(tgid, kind::ASKED, 0).is_ok() {
+        tell(tgid, notice::STARTED);
+    }
+}
+
+/// Process `tgid` ends.
+#[inline(always)]
+pub(crate) fn ended(tgid: u32) {
+    if RUNTIMES.remove(tgid).is_ok() {
+        tell(tgid, notice::ENDED);
+    }
+}
+
+fn tell(tgid: u32, about: u32) {
+    // Where there is no room user space looks at the process when it reads its first request, or never.
+    let _ = NOTICES.output::<Notice>(&Notice { tgid, about }, 0);
+}
+
+/// Whether the current thread is in a workload's cgroup.
+fn is_selected() -> bool {
+    for level in 1..MAX_DEPTH {
+        // SAFETY: no pointers.
+        let id = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
+        if id == 0 {
+            return false;
+        }
+        // SAFETY: looked at only.
+        if unsafe { CGROUPS.get(id) }.is_some() {
+            return true;
+        }
+    }
+    false
+}

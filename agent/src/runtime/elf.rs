@@ -1,0 +1,82 @@
+//! Functions of executables: where they are in the file.
+
+use std::collections::HashMap;
+
+use object::{Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _, SymbolKind};
+
+use super::pclntab;
+
+/// A function in an executable file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Function {
+    /// Where its first instruction is in the file.
+    pub(crate) offset: u64,
+    /// Bytes of code.
+    pub(crate) size: u64,
+}
+
+/// An executable file's content.
+#[derive(Debug)]
+pub(crate) struct Executable<'a> {
+    file: object::File<'a>,
+    data: &'a [u8],
+}
+
+impl<'a> Executable<'a> {
+    /// Takes `data` for an ELF file; `None` if it is none.
+    pub(crate) fn parse(data: &'a [u8]) -> Option<Self> {
+        object::File::parse(data).ok().map(|file| Self { file, data })
+    }
+
+    /// Whether the Go compiler made it, with a layout of its tables that is known.
+    pub(crate) fn is_go(&self) -> bool {
+        self.go_table().is_some()
+    }
+
+    /// Those of `names` that the file has: from the symbol table, else from Go's own.
+    pub(crate) fn functions(&self, names: &[&'static str]) -> HashMap<&'static str, Function> {
+        let mut found = HashMap::new();
+        for symbol in self.file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text) {
+            let Some(name) = symbol.name().ok().and_then(|name| names.iter().find(|wanted| **wanted == name)) else {
+                continue;
+            };
+            if let Some(function) = self.function(symbol.address(), symbol.size()) {
+                found.insert(*name, function);
+            }
+        }
+        if found.len() < names.len()
+            && let Some(table) = self.go_table()
+        {
+            for (name, (address, size)) in table.find(names) {
+                if let Some(function) = self.function(address, size) {
+                    found.entry(name).or_insert(function);
+                }
+            }
+        }
+        found
+    }
+
+    /// The code of `function`.
+    pub(crate) fn code(&self, function: Function) -> Option<&'a [u8]> {
+        let start = usize::try_from(function.offset).ok()?;
+        self.data.get(start..start.checked_add(usize::try_from(function.size).ok()?)?)
+    }
+
+    fn go_table(&self) -> Option<pclntab::Table<'_>> {
+        let table = self.file.section_by_name(".gopclntab")?;
+        // Programs that may be loaded anywhere are filled in when they start.
+        let text = self.file.section_by_name(".text")?.address();
+        pclntab::Table::parse(table.data().ok()?, text)
+    }
+
+    /// The function at `address` in memory, before the file is moved to where it is loaded.
+    fn function(&self, address: u64, size: u64) -> Option<Function> {
+        let segment = self
+            .file
+            .segments()
+            .find(|segment| address >= segment.address() && address - segment.address() < segment.size())?;
+        let (start, len) = segment.file_range();
+        let within = address - segment.address();
+        (size > 0 && within.checked_add(size)? <= len).then_some(Function { offset: start + within, size })
+    }
+}

@@ -1,0 +1,78 @@
+//! What is attached to Go programs.
+
+use iced_x86::{Decoder, DecoderOptions, FlowControl};
+use object::Architecture;
+
+use super::elf::{Executable, Function};
+
+/// A function that makes goroutines; without it nothing is known of them.
+const NEWPROC: &str = "runtime.newproc1";
+/// Hands a request to the goroutine that writes it.
+const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
+/// Writes it, in that goroutine.
+const WRITE: &str = "net/http.(*Request).write";
+
+/// A program of the kernel side, and where in the executable file it belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Point {
+    pub(super) program: &'static str,
+    pub(super) offset: u64,
+}
+
+/// What is to be attached to `executable`, in this order; an error if it is a Go
+/// program that is not understood, `None` if it is none.
+pub(super) fn points(executable: &Executable<'_>, architecture: Architecture) -> Option<Result<Vec<Point>, String>> {
+    executable.is_go().then(|| {
+        let functions = executable.functions(&[NEWPROC, ROUND_TRIP, WRITE]);
+        let newproc = functions.get(NEWPROC).ok_or_else(|| format!("the function {NEWPROC} was not found"))?;
+        let code = executable.code(*newproc).ok_or("its code is not in the file")?;
+        // First what forgets: a goroutine's memory may have been another's.
+        let mut points = Vec::new();
+        for offset in returns(code, *newproc, architecture)? {
+            points.push(Point { program: "go_newproc1_returns", offset });
+        }
+        let entry = |program, function: &Function| Point { program, offset: function.offset };
+        points.push(entry("go_newproc1", newproc));
+        points.extend(functions.get(WRITE).map(|function| entry("go_write_request", function)));
+        points.extend(functions.get(ROUND_TRIP).map(|function| entry("go_round_trip", function)));
+        Ok(points)
+    })
+}
+
+/// Where in the file `function` returns. (A probe on the return address would
+/// change it, which Go's stacks do not bear: they are moved.)
+fn returns(code: &[u8], function: Function, architecture: Architecture) -> Result<Vec<u64>, String> {
+    let found: Vec<u64> = match architecture {
+        Architecture::X86_64 => Decoder::with_ip(64, code, function.offset, DecoderOptions::NONE)
+            .into_iter()
+            .filter(|instruction| instruction.flow_control() == FlowControl::Return)
+            .map(|instruction| instruction.ip())
+            .collect(),
+        Architecture::Aarch64 => code
+            .chunks_exact(4)
+            .zip((function.offset..).step_by(4))
+            // RET X30 (Arm ARM, C6.2)
+            .filter(|(word, _)| *word == 0xd65f_03c0u32.to_le_bytes())
+            .map(|(_, offset)| offset)
+            .collect(),
+        _ => Vec::new(),
+    };
+    if found.is_empty() { Err(format!("no return was found in {NEWPROC}")) } else { Ok(found) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn returns_are_instructions_and_not_just_bytes() {
+        // mov eax, 0xc3c3c3c3; ret; nop; ret
+        let code = [0xb8, 0xc3, 0xc3, 0xc3, 0xc3, 0xc3, 0x90, 0xc3];
+        let function = Function { offset: 0x100, size: code.len() as u64 };
+        assert_eq!(returns(&code, function, Architecture::X86_64), Ok(vec![0x105, 0x107]));
+        assert!(returns(&[0x90], function, Architecture::X86_64).is_err());
+        // nop; ret
+        let code = [0x1f, 0x20, 0x03, 0xd5, 0xc0, 0x03, 0x5f, 0xd6];
+        assert_eq!(returns(&code, function, Architecture::Aarch64), Ok(vec![0x104]));
+    }
+}

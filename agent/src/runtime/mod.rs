@@ -1,0 +1,9 @@
+//! Support for language runtimes: finds out what the processes of a workload
+//! run, and attaches what the kernel side needs to tell their light threads apart.
+
+mod elf;
+mod go;
+mod pclntab;
+mod tracker;
+
+pub(crate) use tracker::Tracker;
