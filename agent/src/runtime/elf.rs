@@ -6,6 +6,10 @@ use object::{Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol a
 
 use super::pclntab;
 
+/// Names of the section with Go's table: the second where the program may be
+/// loaded anywhere.
+const GO_TABLES: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
+
 /// A function in an executable file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Function {
@@ -63,9 +67,16 @@ impl<'a> Executable<'a> {
     }
 
     fn go_table(&self) -> Option<pclntab::Table<'_>> {
-        let table = self.file.section_by_name(".gopclntab")?;
-        // Programs that may be loaded anywhere are filled in when they start.
-        let text = self.file.section_by_name(".text")?.address();
+        let table = GO_TABLES.iter().find_map(|name| self.file.section_by_name(name))?;
+        // Where the program may be loaded anywhere, the table is completed when it
+        // starts, by what a relocation says.
+        let field = table.address().checked_add(pclntab::TEXT_START as u64)?;
+        let relocated = self.file.dynamic_relocations().and_then(|mut all| all.find(|(at, _)| *at == field));
+        let text = match relocated {
+            Some((_, relocation)) => relocation.addend().cast_unsigned(),
+            // Go 1.26 and later have it elsewhere.
+            None => self.file.section_by_name(".text")?.address(),
+        };
         pclntab::Table::parse(table.data().ok()?, text)
     }
 

@@ -22,21 +22,42 @@ pub(super) struct Point {
 /// What is to be attached to `executable`, in this order; an error if it is a Go
 /// program that is not understood, `None` if it is none.
 pub(super) fn points(executable: &Executable<'_>, architecture: Architecture) -> Option<Result<Vec<Point>, String>> {
-    executable.is_go().then(|| {
-        let functions = executable.functions(&[NEWPROC, ROUND_TRIP, WRITE]);
-        let newproc = functions.get(NEWPROC).ok_or_else(|| format!("the function {NEWPROC} was not found"))?;
-        let code = executable.code(*newproc).ok_or("its code is not in the file")?;
-        // First what forgets: a goroutine's memory may have been another's.
-        let mut points = Vec::new();
-        for offset in returns(code, *newproc, architecture)? {
-            points.push(Point { program: "go_newproc1_returns", offset });
+    executable.is_go().then(|| understand(executable, architecture))
+}
+
+fn understand(executable: &Executable<'_>, architecture: Architecture) -> Result<Vec<Point>, String> {
+    let functions = executable.functions(&[NEWPROC, ROUND_TRIP, WRITE]);
+    for (name, function) in &functions {
+        let code = executable.code(*function).unwrap_or_default();
+        if !begins_as_function(code, architecture) {
+            // A probe in the middle of an instruction would break the program.
+            return Err(format!("the code of {name} is not where Go's tables say"));
         }
-        let entry = |program, function: &Function| Point { program, offset: function.offset };
-        points.push(entry("go_newproc1", newproc));
-        points.extend(functions.get(WRITE).map(|function| entry("go_write_request", function)));
-        points.extend(functions.get(ROUND_TRIP).map(|function| entry("go_round_trip", function)));
-        Ok(points)
-    })
+    }
+    let newproc = functions.get(NEWPROC).ok_or_else(|| format!("the function {NEWPROC} was not found"))?;
+    let mut points = Vec::new();
+    // First what forgets: a goroutine's memory may have been another's.
+    for offset in returns(executable.code(*newproc).unwrap_or_default(), *newproc, architecture)? {
+        points.push(Point { program: "go_newproc1_returns", offset });
+    }
+    let entry = |program, function: &Function| Point { program, offset: function.offset };
+    points.push(entry("go_newproc1", newproc));
+    points.extend(functions.get(WRITE).map(|function| entry("go_write_request", function)));
+    points.extend(functions.get(ROUND_TRIP).map(|function| entry("go_round_trip", function)));
+    Ok(points)
+}
+
+/// Whether `code` begins with the check of the goroutine's stack that Go puts
+/// before functions (`cmd/internal/obj/x86`, `stacksplit`).
+fn begins_as_function(code: &[u8], architecture: Architecture) -> bool {
+    let beginnings: &[&[u8]] = match architecture {
+        // CMP RSP, [R14+16]; LEA R12, [RSP-n] with n of one byte, or of four.
+        Architecture::X86_64 => &[&[0x49, 0x3b, 0x66, 0x10], &[0x4c, 0x8d, 0x64, 0x24], &[0x4c, 0x8d, 0xa4, 0x24]],
+        // LDR X16, [X28, #16]
+        Architecture::Aarch64 => &[&[0x90, 0x0b, 0x40, 0xf9]],
+        _ => &[],
+    };
+    beginnings.iter().any(|beginning| code.starts_with(beginning))
 }
 
 /// Where in the file `function` returns. (A probe on the return address would
@@ -63,6 +84,14 @@ fn returns(code: &[u8], function: Function, architecture: Architecture) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn functions_begin_with_a_check_of_the_stack() {
+        assert!(begins_as_function(&[0x49, 0x3b, 0x66, 0x10, 0x76], Architecture::X86_64));
+        assert!(!begins_as_function(&[0x3b, 0x66, 0x10, 0x76], Architecture::X86_64));
+        assert!(begins_as_function(&[0x90, 0x0b, 0x40, 0xf9], Architecture::Aarch64));
+        assert!(!begins_as_function(&[], Architecture::X86_64));
+    }
 
     #[test]
     fn returns_are_instructions_and_not_just_bytes() {

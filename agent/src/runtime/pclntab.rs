@@ -9,11 +9,13 @@ use std::collections::HashMap;
 /// The first bytes of the tables of Go 1.18 and 1.19, and from 1.20 on.
 const MAGICS: [u32; 2] = [0xffff_fff0, 0xffff_fff1];
 
+/// Offset in `pcHeader` of where the code begins.
+pub(super) const TEXT_START: usize = 24;
+
 /// Offsets in `pcHeader`.
 mod header {
     pub(super) const POINTER_SIZE: usize = 7;
     pub(super) const FUNCTIONS: usize = 8;
-    pub(super) const TEXT_START: usize = 24;
     pub(super) const NAMES: usize = 32;
     pub(super) const TABLE: usize = 64;
 }
@@ -35,7 +37,7 @@ impl<'a> Table<'a> {
         if !MAGICS.contains(&word(section, 0)?) || section.get(header::POINTER_SIZE) != Some(&8) {
             return None;
         }
-        let start = long(section, header::TEXT_START)?;
+        let start = long(section, TEXT_START)?;
         let part = |at: usize| section.get(usize::try_from(long(section, at)?).ok()?..);
         Some(Self {
             names: part(header::NAMES)?,
