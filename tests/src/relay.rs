@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::app::Program;
-use crate::programs::{compile_c, compile_java, find, python, source};
+use crate::programs::{Go, compile_c, compile_go, compile_java, find, python, source};
 use crate::scratch::Scratch;
 
 /// How an application holds its connections to the backend.
@@ -133,6 +133,14 @@ pub fn ruby(url: &str) -> Result<Program> {
 pub fn c(url: &str, backend: Backend) -> Result<Program> {
     let files = Scratch::new()?;
     let mut program = program(Command::new(compile_c("relay", &files)?), url, backend)?;
+    program.files = files;
+    Ok(program)
+}
+
+/// Go: net/http, with connections to the backend that are kept.
+pub fn go(url: &str, build: Go) -> Result<Program> {
+    let files = Scratch::new()?;
+    let mut program = program(Command::new(compile_go("relay", build, &files)?), url, Backend::Kept)?;
     program.files = files;
     Ok(program)
 }

@@ -51,5 +51,13 @@ fn express() -> Result<()> {
 
 #[test]
 fn go() -> Result<()> {
-    check("go")
+    check("go")?;
+    check("go-stripped")?;
+    check("go-movable")
+}
+
+#[test]
+fn newest_go() -> Result<()> {
+    check("go-new")?;
+    check("go-new-stripped")
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::Handler;
 use crate::app::Program;
-use crate::programs::{compile_go, compile_java, find, node_modules, python, source};
+use crate::programs::{Go, compile_go, compile_java, find, node_modules, python, source};
 use crate::scratch::Scratch;
 
 /// One application of the accuracy bench.
@@ -113,7 +113,41 @@ pub const APPLICATIONS: &[Application] = &[
         start: || node("fetch"),
     },
     Application { name: "express", title: "Node.js: Express, axios", handlers: TASKS, goal: None, start: express },
-    Application { name: "go", title: "Go: net/http", handlers: TASKS, goal: Some(0.999), start: go },
+    Application {
+        name: "go",
+        title: "Go of Debian: net/http",
+        handlers: TASKS,
+        goal: Some(0.999),
+        start: || go(Go::Plain),
+    },
+    Application {
+        name: "go-stripped",
+        title: "Go of Debian, stripped: net/http",
+        handlers: TASKS,
+        goal: Some(0.999),
+        start: || go(Go::Stripped),
+    },
+    Application {
+        name: "go-movable",
+        title: "Go of Debian, stripped, position-independent: net/http",
+        handlers: TASKS,
+        goal: Some(0.999),
+        start: || go(Go::Movable),
+    },
+    Application {
+        name: "go-new",
+        title: "newest Go: net/http",
+        handlers: TASKS,
+        goal: Some(0.999),
+        start: || go(Go::New),
+    },
+    Application {
+        name: "go-new-stripped",
+        title: "newest Go, stripped: net/http",
+        handlers: TASKS,
+        goal: Some(0.999),
+        start: || go(Go::NewStripped),
+    },
 ];
 
 impl Application {
@@ -191,9 +225,9 @@ fn express() -> Result<Program> {
     Program::new(command)
 }
 
-fn go() -> Result<Program> {
+fn go(build: Go) -> Result<Program> {
     let files = Scratch::new()?;
-    let mut program = Program::new(Command::new(compile_go("relay", &files)?))?;
+    let mut program = Program::new(Command::new(compile_go("relay", build, &files)?))?;
     program.files = files;
     Ok(program)
 }

