@@ -1,11 +1,14 @@
 //! `cargo xtask`: everything around the program itself, from an empty machine to a measured one.
 
+mod accuracy;
 mod bench;
 mod cgroup;
 mod demo;
+mod document;
 mod fuzz;
 mod interrupt;
 mod leftovers;
+mod machine;
 mod prebuilt;
 mod process;
 mod say;
@@ -38,6 +41,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Measure baton on against off
     Bench(bench::Arguments),
+    /// Judge every outbound request of applications on many runtimes: its own request's headers, or none?
+    Accuracy(accuracy::Arguments),
     /// Refresh the committed eBPF object, or check that it is fresh
     Prebuilt(prebuilt::Arguments),
     /// A program that the benchmark starts
@@ -76,6 +81,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test(arguments) => test::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Accuracy(arguments) => accuracy::run(&arguments),
         Task::Prebuilt(arguments) => prebuilt::run(&arguments),
         Task::BenchPeer { peer } => bench::peer::run(peer),
     }

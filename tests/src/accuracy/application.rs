@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use anyhow::Result;
+use serde::Serialize;
 
 use super::Handler;
 use crate::app::Program;
@@ -10,16 +11,18 @@ use crate::programs::{Go, compile_go, compile_java, find, node_modules, python, 
 use crate::scratch::Scratch;
 
 /// One application of the accuracy bench.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Application {
     /// Its name in reports and on the command line.
     pub name: &'static str,
     /// What runs: runtime, server, client.
     pub title: &'static str,
     /// The handlers that it has.
+    #[serde(skip)]
     pub handlers: &'static [Handler],
     /// The share of calls that must carry their context; without one, every call may be refused.
     pub goal: Option<f64>,
+    #[serde(skip)]
     start: fn() -> Result<Program>,
 }
 

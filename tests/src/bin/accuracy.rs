@@ -71,7 +71,8 @@ fn main() -> Result<()> {
         cells.extend(measured);
     }
     if let Some(file) = arguments.json {
-        std::fs::write(&file, serde_json::to_string_pretty(&cells)? + "\n")
+        let found = serde_json::json!({ "applications": arguments.applications, "cells": cells });
+        std::fs::write(&file, serde_json::to_string_pretty(&found)? + "\n")
             .with_context(|| format!("failed to write {}", file.display()))?;
     }
     let wrong: usize = cells.iter().map(|cell| cell.total().wrong).sum();

@@ -3,7 +3,6 @@
 
 mod case;
 mod daemon;
-mod document;
 pub(crate) mod peer;
 mod report;
 mod spread;
@@ -17,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::cgroup::Cgroup;
 use crate::scratch::Scratch;
 use crate::setup::{self, Purpose};
-use crate::{process, say, wait, workspace};
+use crate::{document, process, say, wait, workspace};
 use case::{Bench, Case};
 use daemon::Footprint;
 use peer::Measured;
@@ -72,15 +71,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     for line in report.markdown() {
         say::result(&line);
     }
-    let record = arguments.record.then(document::json);
+    let record = arguments.record.then(json);
     for file in arguments.json.iter().chain(&record) {
         fs::write(file, serde_json::to_string_pretty(&report)? + "\n")
             .with_context(|| format!("failed to write {}", file.display()))?;
     }
     if arguments.record {
-        document::record(&report)?;
+        let page = workspace::root().join("docs/BENCHMARKS.md");
+        document::record(&page, &report.markdown())?;
+        say::note(&format!("{} and {} hold this result", page.display(), json().display()));
     }
     report.refuse_wrong_contexts()
+}
+
+/// Where `--record` puts everything that was measured.
+fn json() -> PathBuf {
+    workspace::root().join("docs/benchmarks.json")
 }
 
 /// Other work on the machine makes ratios scatter, whatever the interleaving.

@@ -1,7 +1,5 @@
 //! The benchmark's result, for people and for programs.
 
-use std::process::Command;
-
 use anyhow::{Result, bail};
 use serde::Serialize;
 
@@ -9,14 +7,12 @@ use super::case::Case;
 use super::daemon::Footprint;
 use super::peer::Measured;
 use super::spread::Spread;
-use crate::{process, workspace};
+use crate::machine::Machine;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    kernel: String,
-    cpu: String,
-    cpus: usize,
-    commit: String,
+    #[serde(flatten)]
+    machine: Machine,
     pairs: usize,
     seconds: f64,
     null: bool,
@@ -66,28 +62,14 @@ const QUANTITIES: [Quantity; 5] = [
 
 impl Report {
     pub(super) fn new(pairs: usize, seconds: f64, null: bool) -> Self {
-        let words = |program: &str, arguments: &[&str]| {
-            let printed = process::read(Command::new(program).args(arguments).current_dir(workspace::root()));
-            printed.map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
-        };
-        Self {
-            kernel: format!("Linux {}", version_of(&words("uname", &["-r"]))),
-            cpu: cpu_model(),
-            cpus: std::thread::available_parallelism().map_or(1, usize::from),
-            commit: words("git", &["describe", "--always", "--dirty"]),
-            pairs,
-            seconds,
-            null,
-            cases: Vec::new(),
-            daemon: Daemon::default(),
-        }
+        Self { machine: Machine::here(), pairs, seconds, null, cases: Vec::new(), daemon: Daemon::default() }
     }
 
     /// The result as Markdown, which reads well in a terminal, too.
     pub(super) fn markdown(&self) -> Vec<String> {
         let mut lines = vec![
             String::new(),
-            format!("{}, {} CPUs ({}), commit {}.", self.kernel, self.cpus, self.cpu, self.commit),
+            self.machine.line(),
             format!(
                 "{} pairs of {} s, 8 keep-alive connections. Medians; ratios with the range over the pairs.{}",
                 self.pairs,
@@ -181,15 +163,4 @@ impl Daemon {
 
 fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
-}
-
-/// A kernel's release without what its builder appended.
-fn version_of(release: &str) -> &str {
-    release.split_once('-').map_or(release, |(version, _)| version)
-}
-
-fn cpu_model() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    model.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, model)| model.to_owned())
 }
