@@ -153,9 +153,13 @@ impl Tcp {
     pub(crate) fn is_nonblocking(self) -> bool {
         /// `O_NONBLOCK` (include/uapi/asm-generic/fcntl.h), the same on both CPU architectures.
         const NONBLOCK: u32 = 0o4000;
-        let socket: u64 = read(self.0, offset!(sock_socket));
-        let file: u64 = if socket == 0 { 0 } else { read(socket as *const c_void, offset!(socket_file)) };
-        file != 0 && read::<u32>(file as *const c_void, offset!(file_flags)) & NONBLOCK != 0
+        let socket = field!(self, sock_socket as *const c_void).wrapping_byte_add(offset!(socket_file));
+        // SAFETY: the verifier checks the loads against the structures' types; they
+        // give zero where there is no file.
+        let file = unsafe { core::ptr::read_volatile(socket.cast::<*const c_void>()) };
+        let flags = file.wrapping_byte_add(offset!(file_flags)).cast::<u32>();
+        // SAFETY: as above.
+        unsafe { core::ptr::read_volatile(flags) & NONBLOCK != 0 }
     }
 }
 
@@ -224,11 +228,13 @@ mod syscall {
     pub(super) const READV: u64 = 19;
     pub(super) const RECVFROM: u64 = 45;
     pub(super) const RECVMSG: u64 = 47;
+    pub(super) const WAITS: [u64; 3] = [232, 281, 441];
     // struct pt_regs, arch/x86/include/asm/ptrace.h
     pub(super) const REG_NUMBER: usize = 120;
     pub(super) const REG_ARG2: usize = 104;
     pub(super) const REG_ARG3: usize = 96;
-    // Go's registers: RAX, RBX, R14.
+    // C's first argument: RDI. Go's registers: RAX, RBX, R14.
+    pub(super) const C_FIRST: usize = 112;
     pub(super) const GO_FIRST: usize = 80;
     pub(super) const GO_SECOND: usize = 40;
     pub(super) const GO_GOROUTINE: usize = 8;
@@ -242,11 +248,13 @@ mod syscall {
     pub(super) const READV: u64 = 65;
     pub(super) const RECVFROM: u64 = 207;
     pub(super) const RECVMSG: u64 = 212;
+    pub(super) const WAITS: [u64; 3] = [22, 22, 441];
     // struct pt_regs, arch/arm64/include/asm/ptrace.h: x8 holds the number.
     pub(super) const REG_NUMBER: usize = 64;
     pub(super) const REG_ARG2: usize = 8;
     pub(super) const REG_ARG3: usize = 16;
-    // Go's registers: R0, R1, R28.
+    // C's first argument: R0. Go's registers: R0, R1, R28.
+    pub(super) const C_FIRST: usize = 0;
     pub(super) const GO_FIRST: usize = 0;
     pub(super) const GO_SECOND: usize = 8;
     pub(super) const GO_GOROUTINE: usize = 224;
@@ -263,7 +271,14 @@ pub(crate) fn current_goroutine() -> u64 {
     }
 }
 
-/// The registers at a probe in a Go program.
+/// Whether `number` is that of `epoll_wait`, `epoll_pwait` or `epoll_pwait2`.
+#[inline(always)]
+pub(crate) const fn waits_in_epoll(number: u64) -> bool {
+    let [wait, pwait, pwait2] = syscall::WAITS;
+    number == wait || number == pwait || number == pwait2
+}
+
+/// The registers at a probe.
 #[derive(Clone, Copy)]
 pub(crate) struct Registers(*const c_void);
 
@@ -279,7 +294,13 @@ impl Registers {
         unsafe { core::ptr::read_volatile(self.0.wrapping_byte_add(offset).cast::<u64>()) }
     }
 
-    /// The function's first argument, or at its return its result.
+    /// A C function's first argument.
+    #[inline(always)]
+    pub(crate) fn c_first(self) -> u64 {
+        self.at(syscall::C_FIRST)
+    }
+
+    /// A Go function's first argument, or at its return its result.
     #[inline(always)]
     pub(crate) fn first(self) -> u64 {
         self.at(syscall::GO_FIRST)

@@ -5,6 +5,7 @@
 
 use crate::flow::Reason;
 use crate::scan::Lines;
+use crate::words::literal;
 
 /// How an executor came by its claim.
 pub mod kind {
@@ -62,6 +63,14 @@ pub struct Claim {
 #[must_use]
 pub const fn reads_for_many(watched: bool, nonblocking: bool, only_thread: bool) -> bool {
     watched && (nonblocking || only_thread)
+}
+
+/// Whether a thread with this name runs Java's virtual threads. Only ever a
+/// reason to refuse: names prove nothing.
+#[inline(always)]
+#[must_use]
+pub const fn is_carrier(comm: [u64; 2]) -> bool {
+    comm[0] == literal("ForkJoin") && comm[1] & 0xffff_ffff == literal("Pool")
 }
 
 /// State of a context.

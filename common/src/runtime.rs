@@ -1,4 +1,4 @@
-//! Language runtimes whose light threads the kernel side knows, and what it tells user space about processes.
+//! Language runtimes that the kernel side knows, and what it tells user space about processes.
 
 /// What a process's runtime is, as user space found it.
 pub mod kind {
@@ -8,6 +8,8 @@ pub mod kind {
     pub const ASKED: u32 = 1;
     /// Go: a goroutine is an executor.
     pub const GO: u32 = 2;
+    /// A Java virtual machine: it is known which threads wait in epoll.
+    pub const JVM: u32 = 3;
 }
 
 /// Something of one process: a goroutine, or a connection object of its libraries.

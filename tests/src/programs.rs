@@ -59,12 +59,23 @@ pub fn compile_c(name: &str, scratch: &Scratch) -> Result<PathBuf> {
     Ok(executable)
 }
 
-/// Compiles a Java class of `tests/apps/java` and returns the directory for the class path.
-pub fn compile_java(name: &str, scratch: &Scratch) -> Result<PathBuf> {
+/// Embedded Tomcat and what it needs, as Debian has them.
+pub fn tomcat() -> Result<Vec<String>> {
+    let libraries = ["embed-core", "annotations-api"].map(|name| format!("/usr/share/java/tomcat10-{name}.jar"));
+    match libraries.iter().find(|library| !Path::new(library).is_file()) {
+        Some(library) => Err(missing(library)),
+        None => Ok(libraries.to_vec()),
+    }
+}
+
+/// Compiles a Java class of `tests/apps/java`, and those that it uses, with these libraries; returns the class path.
+pub fn compile_java(name: &str, libraries: &[String], scratch: &Scratch) -> Result<String> {
+    let path = [&[scratch.path().display().to_string()], libraries].concat().join(":");
     let mut javac = command("javac")?;
-    javac.arg("-d").arg(scratch.path()).arg(source(&format!("java/{name}.java")));
+    javac.arg("-d").arg(scratch.path()).args(["-cp", &path, "-sourcepath"]).arg(source("java"));
+    javac.arg(source(&format!("java/{name}.java")));
     succeed(javac, "javac")?;
-    Ok(scratch.path().to_owned())
+    Ok(path)
 }
 
 /// How a Go program is built.

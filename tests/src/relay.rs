@@ -86,7 +86,7 @@ pub fn java(url: &str) -> Result<Program> {
     let mut command = Command::new(find("java")?);
     // Head and body go in two writes: without this Nagle and delayed acknowledgements cost 40 ms a response.
     command.args(["-Dsun.net.httpserver.nodelay=true", "-Xmx256m", "-cp"]);
-    command.arg(compile_java("Relay", &classes)?).arg("Relay");
+    command.arg(compile_java("Relay", &[], &classes)?).arg("Relay");
     let mut program = program(command, url, Backend::Kept)?;
     program.files = classes;
     Ok(program)
@@ -142,5 +142,21 @@ pub fn go(url: &str, build: Go) -> Result<Program> {
     let files = Scratch::new()?;
     let mut program = program(Command::new(compile_go("relay", build, &files)?), url, Backend::Kept)?;
     program.files = files;
+    Ok(program)
+}
+
+/// Java: an event loop over a Selector, which calls the backend between two requests' steps.
+pub fn java_loop(url: &str) -> Result<Program> {
+    let classes = Scratch::new()?;
+    let mut command = Command::new(find("java")?);
+    command.args([
+        "-Xmx64m",
+        "-Dhttp.keepAlive=false",
+        "-cp",
+        &compile_java("SelectorLoop", &[], &classes)?,
+        "SelectorLoop",
+    ]);
+    let mut program = program(command, url, Backend::Kept)?;
+    program.files = classes;
     Ok(program)
 }

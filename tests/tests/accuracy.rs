@@ -27,6 +27,11 @@ fn java_with_threads() -> Result<()> {
 }
 
 #[test]
+fn tomcat() -> Result<()> {
+    check("tomcat")
+}
+
+#[test]
 fn aiohttp() -> Result<()> {
     check("aiohttp")?;
     check("aiohttp-uvloop")

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use baton_tests::app::Launch;
-use baton_tests::baton::{Daemon, Exec};
+use baton_tests::baton::{Daemon, Exec, HEADERS};
 use baton_tests::bpf::{Objects, nothing_new_since};
 use baton_tests::cgroup::Cgroup;
+use baton_tests::load::Client;
 use baton_tests::probe::Probe;
 use baton_tests::programs::Go;
 use baton_tests::recorder::Recorder;
@@ -52,5 +53,43 @@ fn go_that_a_shell_starts() -> Result<()> {
         ensure!(client.is_propagated()?, "a header was lost");
     }
     app.stop()?;
+    Ok(())
+}
+
+/// The virtual machine is known, and so is it which of its threads wait in epoll.
+#[test]
+fn an_event_loop_in_java() -> Result<()> {
+    let recorder = Recorder::echoing_targets()?;
+    let app = relay::java_loop(&recorder.url())?.start(&Launch::Exec(&Exec::default()))?;
+    carries_nothing(&mut Client::new(app.address(), true), &recorder)?;
+    app.stop()?;
+    Ok(())
+}
+
+/// Its thread waits in epoll when the virtual machine is found, and its first request is what wakes it.
+#[test]
+fn an_event_loop_in_java_that_was_there_before() -> Result<()> {
+    let (recorder, cgroup) = (Recorder::echoing_targets()?, Cgroup::new()?);
+    let app = relay::java_loop(&recorder.url())?.start(&Launch::In(&cgroup))?;
+    // So that the loop does not come around for the connection.
+    let mut client = Client::new(app.address(), true);
+    carries_nothing(&mut client, &recorder)?;
+    let daemon = Daemon::start(&[cgroup.path()])?;
+    carries_nothing(&mut client, &recorder)?;
+    ensure!(daemon.stop()? == 0, "the status after SIGTERM");
+    app.stop()?;
+    Ok(())
+}
+
+fn carries_nothing(client: &mut Client, recorder: &Recorder) -> Result<()> {
+    for number in 0..20 {
+        let value = format!("value-{number}");
+        client.get(&format!("/relay?id={number}&n=1"), &[(HEADERS[0], value.as_str())])?;
+        let calls = recorder.take();
+        ensure!(calls.len() == 2, "{} calls instead of two", calls.len());
+        for call in &calls {
+            ensure!(call.carried()?.is_none(), "{} carries {:?}", call.head.target, call.carried()?);
+        }
+    }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Executors: which thread runs for which context.
 
-use baton_common::attribution::{Claim, Context, kind, state};
+use baton_common::attribution::{Claim, Context, flag as claim_flag, kind, state};
 use baton_common::flow::Reason;
 
 use baton_common::runtime::kind as runtime_kind;
@@ -49,16 +49,6 @@ pub(crate) fn replace(tid: u32, claim: impl FnOnce(&Claim) -> Claim) -> bool {
     true
 }
 
-/// Makes `claim` the current one of what `tgid`'s runtime runs on the current
-/// thread. `None` if it is no runtime that is known.
-#[inline(always)]
-pub(crate) fn set_light(tgid: u32, claim: &Claim) -> Option<bool> {
-    match runtime::of(tgid) {
-        runtime_kind::GO => Some(goroutine::set(tgid, claim)),
-        _ => None,
-    }
-}
-
 /// Thread `tid` of process `tgid`, and what its runtime runs on it, runs for
 /// nobody, for `reason`, until it reads the next head.
 #[inline(always)]
@@ -67,7 +57,23 @@ pub(crate) fn forget(tid: u32, tgid: u32, reason: Reason) {
     if EXECUTORS.get_ptr_mut(tid).is_some() {
         set(tid, &none);
     }
-    let _ = set_light(tgid, &none);
+    if runtime::of(tgid) == runtime_kind::GO {
+        let _ = goroutine::set(tgid, &none);
+    }
+}
+
+/// Thread `tid` drives an event loop, until its process runs another program.
+#[inline(always)]
+pub(crate) fn drives_loop(tid: u32) {
+    match EXECUTORS.get_ptr_mut(tid) {
+        // SAFETY: only this thread's own programs write the value.
+        Some(claim) => unsafe { (*claim).flags |= claim_flag::EVENT_LOOP },
+        None => {
+            let mut claim = Claim::none(Reason::UnsupportedRuntime);
+            claim.flags = claim_flag::EVENT_LOOP;
+            let _ = EXECUTORS.insert(tid, claim, 0);
+        }
+    }
 }
 
 /// Whether `claim` makes its context current now.

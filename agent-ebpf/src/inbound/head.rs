@@ -1,15 +1,16 @@
 //! An inbound request's head is complete, or cannot be understood.
 
-use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use baton_common::attribution::{self, Claim, flag as claim_flag, state};
-use baton_common::flow::{Reason, counter, kind};
+use baton_common::flow::{Reason, counter, kind as flow_kind};
 use baton_common::names::Names;
 use baton_common::policy::INGRESS;
+use baton_common::runtime::kind;
 use baton_common::scan::{lost, phase};
 use baton_common::socket::{Socket, flag};
 use baton_common::words::literal;
 
-use crate::context::{executor, process, runtime, slot};
+use crate::context::{executor, goroutine, process, runtime, slot};
 use crate::flow::{self, Flow};
 use crate::kernel::{Tcp, is_only_thread};
 use crate::maps::SETTINGS;
@@ -89,7 +90,7 @@ pub(super) fn complete(tcp: Tcp, socket: &mut Socket, names: *const Names, tid: 
         socket,
         &socket.request,
         &Flow {
-            kind: kind::INBOUND,
+            kind: flow_kind::INBOUND,
             verdict: 0,
             reason: reason as u8,
             context: socket.context,
@@ -103,13 +104,18 @@ pub(super) fn complete(tcp: Tcp, socket: &mut Socket, names: *const Names, tid: 
 /// drives an event loop otherwise. Returns false if a table is full.
 #[inline(always)]
 pub(super) fn claim(tcp: Tcp, tid: u32, mut claim: Claim) -> bool {
-    let mut loops = false;
-    if tcp.is_watched() && attribution::reads_for_many(true, tcp.is_nonblocking(), is_only_thread()) {
-        if let Some(done) = executor::set_light(claim.tgid, &claim) {
-            return done;
+    let nonblocking = tcp.is_nonblocking();
+    let mut loops = nonblocking && is_carrier();
+    if tcp.is_watched() && attribution::reads_for_many(true, nonblocking, is_only_thread()) {
+        match runtime::of(claim.tgid) {
+            kind::GO => return goroutine::set(claim.tgid, &claim),
+            // Those of its threads that wait in epoll are marked.
+            kind::JVM => {}
+            _ => {
+                runtime::ask(claim.tgid);
+                loops = true;
+            }
         }
-        runtime::ask(claim.tgid);
-        loops = true;
     }
     executor::replace(tid, |before| {
         if loops || before.slot != claim.slot && executor::is_open(before) {
@@ -117,6 +123,15 @@ pub(super) fn claim(tcp: Tcp, tid: u32, mut claim: Claim) -> bool {
         }
         claim
     })
+}
+
+/// See [`attribution::is_carrier`].
+#[inline(always)]
+fn is_carrier() -> bool {
+    let mut comm = [0u64; 2];
+    // SAFETY: the helper fills the 16 bytes.
+    unsafe { bpf_get_current_comm((&raw mut comm).cast(), 16) };
+    attribution::is_carrier(comm)
 }
 
 /// The process gets work on this connection that cannot be seen, so that
@@ -161,7 +176,7 @@ pub(super) fn lose(socket: &mut Socket, reason: Reason) {
         flow::send(
             socket,
             &socket.request,
-            &Flow { kind: kind::INBOUND, verdict: 0, reason: reason as u8, context: 0, names: 0 },
+            &Flow { kind: flow_kind::INBOUND, verdict: 0, reason: reason as u8, context: 0, names: 0 },
         );
     }
 }

@@ -6,6 +6,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf, SkS
 use aya::programs::{BtfTracePoint, CgroupSkb, Iter, SkMsg, SkSkb, SockOps, UProbe};
 use aya::util::nr_cpus;
 use aya::{Btf, Ebpf, EbpfLoader};
+use baton_common::attribution::Claim;
 use baton_common::flow::counter;
 use baton_common::names::Names;
 use baton_common::policy::{Settings, Workload};
@@ -218,6 +219,11 @@ impl Datapath {
     /// The runtimes of processes.
     pub(crate) fn runtimes(&mut self) -> anyhow::Result<HashMap<&mut MapData, u32, u32>> {
         self.map("RUNTIMES")
+    }
+
+    /// What each thread runs for.
+    pub(crate) fn executors(&mut self) -> anyhow::Result<HashMap<&mut MapData, u32, Raw<Claim>>> {
+        self.map("EXECUTORS")
     }
 
     /// The program `name`, to be attached to processes; loaded when it is first asked for.

@@ -37,10 +37,16 @@ impl<'a> Executable<'a> {
         self.go_table().is_some()
     }
 
-    /// Those of `names` that the file has: from the symbol table, else from Go's own.
+    /// Whether the file uses the function `name` of a shared library.
+    pub(crate) fn imports(&self, name: &str) -> bool {
+        self.file.dynamic_symbols().any(|symbol| symbol.is_undefined() && symbol.name() == Ok(name))
+    }
+
+    /// Those of `names` that the file has: from the symbol tables, else from Go's own.
     pub(crate) fn functions(&self, names: &[&'static str]) -> HashMap<&'static str, Function> {
         let mut found = HashMap::new();
-        for symbol in self.file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text) {
+        let symbols = self.file.symbols().chain(self.file.dynamic_symbols());
+        for symbol in symbols.filter(|symbol| symbol.kind() == SymbolKind::Text) {
             let Some(name) = symbol.name().ok().and_then(|name| names.iter().find(|wanted| **wanted == name)) else {
                 continue;
             };

@@ -4,6 +4,7 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl};
 use object::Architecture;
 
 use super::elf::{Executable, Function};
+use super::point::Point;
 
 /// A function that makes goroutines; without it nothing is known of them.
 const NEWPROC: &str = "runtime.newproc1";
@@ -11,13 +12,6 @@ const NEWPROC: &str = "runtime.newproc1";
 const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
 /// Writes it, in that goroutine.
 const WRITE: &str = "net/http.(*Request).write";
-
-/// A program of the kernel side, and where in the executable file it belongs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Point {
-    pub(super) program: &'static str,
-    pub(super) offset: u64,
-}
 
 /// What is to be attached to `executable`, in this order; an error if it is a Go
 /// program that is not understood, `None` if it is none.

@@ -3,7 +3,9 @@
 
 mod elf;
 mod go;
+mod jvm;
 mod pclntab;
+mod point;
 mod tracker;
 
 pub(crate) use tracker::Tracker;

@@ -5,33 +5,51 @@ use std::fs::File;
 use std::num::NonZeroU32;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
 use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeLinkId, UProbeScope};
+use baton_common::attribution::{Claim, flag};
+use baton_common::flow::Reason;
 use baton_common::runtime::{kind, notice};
 use object::Architecture;
 use tokio::io::unix::AsyncFd;
 
 use super::elf::Executable;
-use super::go::{self, Point};
+use super::point::Point;
+use super::{go, jvm};
 use crate::datapath::load::Datapath;
-use crate::datapath::pod;
+use crate::datapath::pod::{self, Raw};
 
 /// An executable file: its file system, its number there, and when it changed last.
 type Identity = (u64, u64, i64);
 
-/// What is to be done with the processes of an executable file.
+/// What the processes of an executable file need.
 #[derive(Clone, Debug)]
 enum Support {
-    /// Nothing: no runtime that needs any.
+    /// Nothing, or it is not known yet.
     None,
     /// A Go program.
     Go(Vec<Point>),
+    /// A Java virtual machine.
+    Jvm,
     /// A runtime that is known but not understood, and why.
     Refused(String),
+}
+
+/// How long a new process is given to load its C library.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Time between two looks for it.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A process whose C library is not loaded yet.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    id: u32,
+    until: Instant,
 }
 
 /// Something attached to a process.
@@ -45,7 +63,9 @@ struct Probe {
 pub(crate) struct Tracker {
     notices: AsyncFd<RingBuf<MapData>>,
     executables: HashMap<Identity, Support>,
+    c_libraries: HashMap<Identity, Result<Vec<Point>, String>>,
     attached: HashMap<u32, Vec<Probe>>,
+    pending: Vec<Pending>,
 }
 
 impl Tracker {
@@ -55,13 +75,21 @@ impl Tracker {
         // SAFETY: a RingBuf owns its descriptor and never changes it.
         let notices = unsafe { AsyncFd::register(datapath.take_notices()?) }
             .map_err(|error| anyhow::anyhow!("failed to wait for news of processes: {error:?}"))?;
-        Ok(Self { notices, executables: HashMap::new(), attached: HashMap::new() })
+        Ok(Self {
+            notices,
+            executables: HashMap::new(),
+            c_libraries: HashMap::new(),
+            attached: HashMap::new(),
+            pending: Vec::new(),
+        })
     }
 
-    /// Waits until there is news.
+    /// Waits until there is something to do.
     pub(crate) async fn news(&mut self) -> anyhow::Result<()> {
-        let mut ready = self.notices.readable_mut().await.context("failed to wait for news of processes")?;
-        ready.clear_ready();
+        let pause = if self.pending.is_empty() { Duration::MAX } else { PAUSE };
+        if let Ok(ready) = tokio::time::timeout(pause, self.notices.readable_mut()).await {
+            ready.context("failed to wait for news of processes")?.clear_ready();
+        }
         Ok(())
     }
 
@@ -71,8 +99,11 @@ impl Tracker {
             let Some(found) = record else { continue };
             match found.about {
                 notice::ENDED => self.forget(datapath, found.tgid),
-                _ => self.look(datapath, found.tgid)?,
+                _ => self.look(datapath, found.tgid, Instant::now() + PATIENCE)?,
             }
+        }
+        for Pending { id, until } in std::mem::take(&mut self.pending) {
+            self.look(datapath, id, until)?;
         }
         Ok(())
     }
@@ -81,44 +112,76 @@ impl Tracker {
     /// started before there was news of them.
     pub(crate) fn look_at(&mut self, datapath: &mut Datapath, processes: &[i32]) -> anyhow::Result<()> {
         let new = processes.iter().map(|id| id.cast_unsigned()).filter(|id| !self.attached.contains_key(id));
-        new.collect::<Vec<_>>().into_iter().try_for_each(|id| self.look(datapath, id))
+        new.collect::<Vec<_>>().into_iter().try_for_each(|id| self.look(datapath, id, Instant::now() + PATIENCE))
     }
 
-    /// Looks at process `id`, and attaches what its runtime needs.
-    fn look(&mut self, datapath: &mut Datapath, id: u32) -> anyhow::Result<()> {
+    /// Looks at process `id`, and attaches what its runtime needs; once more until
+    /// `until` where it is too early to say.
+    fn look(&mut self, datapath: &mut Datapath, id: u32, until: Instant) -> anyhow::Result<()> {
         let start = Instant::now();
         self.forget(datapath, id);
         let path = PathBuf::from(format!("/proc/{id}/exe"));
         // It may have ended.
         let Some(support) = self.support(&path) else { return Ok(()) };
-        let kind = match support {
-            Support::None => kind::NONE,
-            Support::Refused(reason) => {
-                tracing::info!(process = id, reason, "its runtime is not understood");
-                kind::NONE
-            }
-            Support::Go(points) => {
-                for Point { program, offset } in points {
-                    match attach(datapath, program, offset, &path, id) {
-                        Ok(link) => self.attached.entry(id).or_default().push(Probe { program, link }),
-                        Err(error) => {
-                            tracing::warn!(process = id, program, error = format!("{error:#}"), "not attached");
-                            self.forget(datapath, id);
-                            return Ok(());
-                        }
+        let support = if matches!(support, Support::None) && jvm::is_loaded(id) { Support::Jvm } else { support };
+        let (kind, attached) = match support {
+            Support::None => (kind::NONE, Ok(())),
+            Support::Refused(reason) => (kind::NONE, Err(anyhow::anyhow!(reason))),
+            Support::Go(points) => (kind::GO, self.attach(datapath, &points, &path, id)),
+            Support::Jvm => {
+                let Some(library) = jvm::c_library(id) else {
+                    if start < until {
+                        self.pending.push(Pending { id, until });
                     }
-                }
-                tracing::info!(process = id, took = ?start.elapsed(), "a Go program");
-                kind::GO
+                    return Ok(());
+                };
+                (kind::JVM, self.attach_to_jvm(datapath, &library, id))
             }
         };
-        // Where it has ended meanwhile, the entry is of the next process with this number, which begins anew.
-        datapath.runtimes()?.insert(id, kind, 0).context("failed to say which runtime a process has")
+        match attached {
+            Ok(()) => {
+                tracing::info!(process = id, kind, took = ?start.elapsed(), "looked at");
+                // Where it has ended meanwhile, the entry is of the next process with this number, which begins anew.
+                datapath.runtimes()?.insert(id, kind, 0).context("failed to say which runtime a process has")
+            }
+            Err(error) => {
+                tracing::warn!(process = id, error = format!("{error:#}"), "its runtime is not supported");
+                self.forget(datapath, id);
+                Ok(())
+            }
+        }
+    }
+
+    fn attach_to_jvm(&mut self, datapath: &mut Datapath, library: &Path, id: u32) -> anyhow::Result<()> {
+        let identity = identity(library).context("its C library is gone")?;
+        let points = self.c_libraries.entry(identity).or_insert_with(|| {
+            let data = std::fs::read(library).unwrap_or_default();
+            let library = Executable::parse(&data).ok_or("its C library cannot be read")?;
+            jvm::points(&library)
+        });
+        let points = points.clone().map_err(anyhow::Error::msg)?;
+        self.attach(datapath, &points, library, id)?;
+        // Who was in epoll before the probes were there.
+        for thread in jvm::waiting(id) {
+            datapath.executors()?.insert(thread, Raw(event_loop()), 0).context("failed to mark a thread")?;
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, datapath: &mut Datapath, points: &[Point], path: &Path, id: u32) -> anyhow::Result<()> {
+        let process = NonZeroU32::new(id).context("no process has the number 0")?;
+        for Point { program, offset } in points {
+            let probe: &mut UProbe = datapath.probe(program)?;
+            let link = probe
+                .attach(UProbeAttachLocation::AbsoluteOffset(*offset), path, UProbeScope::OneProcess(process))
+                .with_context(|| format!("failed to attach {program}"))?;
+            self.attached.entry(id).or_default().push(Probe { program, link });
+        }
+        Ok(())
     }
 
     fn support(&mut self, path: &Path) -> Option<Support> {
-        let metadata = std::fs::metadata(path).ok()?;
-        let identity = (metadata.dev(), metadata.ino(), metadata.mtime());
+        let identity = identity(path)?;
         if let Some(known) = self.executables.get(&identity) {
             return Some(known.clone());
         }
@@ -134,22 +197,27 @@ impl Tracker {
     }
 }
 
-fn attach(datapath: &mut Datapath, program: &str, offset: u64, path: &Path, id: u32) -> anyhow::Result<UProbeLinkId> {
-    let probe: &mut UProbe = datapath.probe(program)?;
-    let process = NonZeroU32::new(id).context("no process has the number 0")?;
-    Ok(probe.attach(UProbeAttachLocation::AbsoluteOffset(offset), path, UProbeScope::OneProcess(process))?)
+/// What a thread holds that drives an event loop.
+fn event_loop() -> Claim {
+    Claim { flags: flag::EVENT_LOOP, ..Claim::none(Reason::UnsupportedRuntime) }
 }
 
-/// Finds out what an executable file is.
+fn identity(path: &Path) -> Option<Identity> {
+    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino(), metadata.mtime()))
+}
+
+/// Finds out what the executable file of a process is; `None` if it is not in the ELF format.
 fn examine(path: &Path) -> Option<Support> {
     let file = File::open(path).ok()?;
     #[expect(unsafe_code, reason = "executables are large")]
     // SAFETY: the file is the text of a running program, which nobody can write to (ETXTBSY).
     let data = unsafe { memmap2::Mmap::map(&file) }.ok()?;
-    let executable = Executable::parse(&data)?;
+    let executable = &Executable::parse(&data)?;
     let architecture = if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 };
-    Some(match go::points(&executable, architecture)? {
-        Ok(points) => Support::Go(points),
-        Err(reason) => Support::Refused(reason),
+    Some(match go::points(executable, architecture) {
+        Some(Ok(points)) => Support::Go(points),
+        Some(Err(reason)) => Support::Refused(reason),
+        None if jvm::is_launcher(executable) => Support::Jvm,
+        None => Support::None,
     })
 }

@@ -127,3 +127,14 @@ fn who_reads_a_watched_socket_serves_many() {
     // gunicorn's sync workers, PHP's built-in server.
     assert!(!reads_for_many(false, false, true) && !reads_for_many(false, true, true));
 }
+
+#[test]
+fn carriers_of_virtual_threads_go_by_their_name() {
+    let comm = |name: &[u8]| {
+        let mut bytes = [0; 16];
+        bytes[..name.len()].copy_from_slice(name);
+        [0, 8].map(|at| u64::from_le_bytes(core::array::from_fn(|byte| bytes[at + byte])))
+    };
+    assert!(is_carrier(comm(b"ForkJoinPool-1-")) && is_carrier(comm(b"ForkJoinPool.co")));
+    assert!(!is_carrier(comm(b"ForkJoin")) && !is_carrier(comm(b"http-nio-8080-e")) && !is_carrier(comm(b"")));
+}

@@ -61,6 +61,10 @@ public final class Relay {
             answer(exchange, 200, fetch(query(exchange).get("path")));
         });
         server.start();
+        startTimer();
+    }
+
+    static void startTimer() {
         if ("1".equals(System.getenv("BACKGROUND"))) {
             AtomicInteger n = new AtomicInteger();
             Runnable call = () -> forget(List.of("/background/" + n.incrementAndGet()));
@@ -97,7 +101,7 @@ public final class Relay {
         answer(exchange, status, text);
     }
 
-    private static List<Integer> call(String via, String id, long delay, List<String> paths) throws Exception {
+    static List<Integer> call(String via, String id, long delay, List<String> paths) throws Exception {
         switch (via) {
             case "sleep" -> Thread.sleep(delay);
             case "file" -> Files.readAllBytes(Path.of("/etc/hosts"));

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Handler;
 use crate::app::Program;
-use crate::programs::{Go, compile_go, compile_java, find, node_modules, python, source};
+use crate::programs::{self, Go, compile_go, compile_java, find, node_modules, python, source};
 use crate::scratch::Scratch;
 
 /// One application of the accuracy bench.
@@ -72,6 +72,13 @@ pub const APPLICATIONS: &[Application] = &[
         handlers: OWN_THREAD,
         goal: Some(1.0),
         start: java,
+    },
+    Application {
+        name: "tomcat",
+        title: "Java threads: embedded Tomcat, HttpURLConnection",
+        handlers: OWN_THREAD,
+        goal: Some(1.0),
+        start: tomcat,
     },
     Application {
         name: "aiohttp",
@@ -182,7 +189,17 @@ fn java() -> Result<Program> {
     let mut command = Command::new(find("java")?);
     // Head and body go in two writes: without this Nagle and delayed acknowledgements cost 40 ms a response.
     command.args(["-Dsun.net.httpserver.nodelay=true", "-Xmx256m", "-cp"]);
-    command.arg(compile_java("Relay", &classes)?).arg("Relay");
+    command.arg(compile_java("Relay", &[], &classes)?).arg("Relay");
+    let mut program = Program::new(command)?;
+    program.files = classes;
+    Ok(program)
+}
+
+fn tomcat() -> Result<Program> {
+    let classes = Scratch::new()?;
+    let mut command = Command::new(find("java")?);
+    let path = compile_java("TomcatRelay", &programs::tomcat()?, &classes)?;
+    command.args(["-Xmx256m", "-cp", &path, "TomcatRelay"]).env("BASE", classes.path());
     let mut program = Program::new(command)?;
     program.files = classes;
     Ok(program)

@@ -20,6 +20,14 @@ const TESTED: &[Purpose] = &[Purpose::Test];
 const PROGRAMS: &[Program] = &[
     Program { packages: &["curl"], present: || has("curl"), purposes: SHOWN },
     Program { packages: &["python3"], present: || has("python3"), purposes: ALL },
+    Program {
+        packages: &["libtomcat10-embed-java", "libtomcat10-java"],
+        present: || {
+            let library = |name: &str| Path::new("/usr/share/java").join(format!("tomcat10-{name}.jar")).is_file();
+            library("embed-core") && library("annotations-api")
+        },
+        purposes: TESTED,
+    },
     // The compiler, because the demo and the tests start from source.
     Program { packages: &["default-jdk-headless"], present: || has("java") && has("javac"), purposes: SHOWN },
     Program { packages: &["gcc", "libc6-dev"], present: has_c_compiler, purposes: SHOWN },

@@ -1,0 +1,30 @@
+//! Threads that wait in epoll, in processes whose C library user space has probed.
+
+use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::uprobe;
+use aya_ebpf::programs::ProbeContext;
+
+use super::executor;
+use crate::kernel::{Registers, waits_in_epoll};
+
+#[inline(always)]
+fn waits() {
+    // SAFETY: no arguments.
+    executor::drives_loop(unsafe { bpf_get_current_pid_tgid() } as u32);
+}
+
+/// `epoll_wait()`, `epoll_pwait()`, `epoll_pwait2()`.
+#[uprobe]
+pub fn libc_epoll_wait(_ctx: ProbeContext) -> u32 {
+    waits();
+    0
+}
+
+/// `syscall(number, …)`.
+#[uprobe]
+pub fn libc_syscall(ctx: ProbeContext) -> u32 {
+    if waits_in_epoll(Registers::of(&ctx).c_first()) {
+        waits();
+    }
+    0
+}

@@ -1,0 +1,95 @@
+//! What is attached to Java virtual machines: probes that tell which of their
+//! threads wait in epoll. The others give a request all of their time.
+
+use std::path::{Path, PathBuf};
+
+use super::elf::Executable;
+use super::point::Point;
+
+/// The function of the launcher's library that starts the virtual machine.
+const LAUNCH: &str = "JLI_Launch";
+
+/// The virtual machine.
+const MACHINE: &str = "libjvm.so";
+
+/// File names of C libraries: glibc's, and that of old releases; musl's.
+const C_LIBRARIES: [&str; 3] = ["libc.so.", "libc-2.", "ld-musl-"];
+
+/// Functions of the C library that wait in epoll, or may.
+const FUNCTIONS: [(&str, &str); 4] = [
+    ("epoll_wait", "libc_epoll_wait"),
+    ("epoll_pwait", "libc_epoll_wait"),
+    ("epoll_pwait2", "libc_epoll_wait"),
+    ("syscall", "libc_syscall"),
+];
+
+/// Numbers of the system calls (arch/x86/entry/syscalls/syscall_64.tbl,
+/// include/uapi/asm-generic/unistd.h): `epoll_wait`, `epoll_pwait`, `epoll_pwait2`.
+#[cfg(target_arch = "x86_64")]
+const WAITS: [u32; 3] = [232, 281, 441];
+#[cfg(not(target_arch = "x86_64"))]
+const WAITS: [u32; 2] = [22, 441];
+
+/// Whether `executable` is the `java` command, or one made like it.
+pub(super) fn is_launcher(executable: &Executable<'_>) -> bool {
+    executable.imports(LAUNCH)
+}
+
+/// Whether the virtual machine is loaded in process `id`, whatever its program is.
+pub(super) fn is_loaded(id: u32) -> bool {
+    mapped(id, |name| name == MACHINE).is_some()
+}
+
+/// The C library of process `id`, as this process can open it; `None` if it is not loaded yet.
+pub(super) fn c_library(id: u32) -> Option<PathBuf> {
+    let path = mapped(id, |name| C_LIBRARIES.iter().any(|library| name.starts_with(library)))?;
+    Some(PathBuf::from(format!("/proc/{id}/root{path}")))
+}
+
+/// What is to be attached to the C library.
+pub(super) fn points(library: &Executable<'_>) -> Result<Vec<Point>, String> {
+    let functions = library.functions(&FUNCTIONS.map(|(name, _)| name));
+    if !functions.contains_key(FUNCTIONS[0].0) {
+        return Err(format!("its C library has no {}", FUNCTIONS[0].0));
+    }
+    let found = FUNCTIONS
+        .iter()
+        .filter_map(|(name, program)| functions.get(name).map(|function| Point { program, offset: function.offset }));
+    Ok(found.collect())
+}
+
+/// Those threads of process `id` that wait in epoll at this moment.
+pub(super) fn waiting(id: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    tasks
+        .filter_map(|task| {
+            let call = std::fs::read_to_string(task.path().join("syscall")).ok()?;
+            let number = call.split_whitespace().next()?.parse().ok()?;
+            WAITS.contains(&number).then(|| task.file_name().to_string_lossy().parse().ok())?
+        })
+        .collect()
+}
+
+/// The path of the first mapped file of process `id` whose name `is` right.
+fn mapped(id: u32, is: impl Fn(&str) -> bool) -> Option<String> {
+    let maps = std::fs::read_to_string(format!("/proc/{id}/maps")).ok()?;
+    maps.lines().find_map(|line| {
+        let path = &line[line.find('/')?..];
+        let name = Path::new(path).file_name()?.to_str()?;
+        is(name).then(|| path.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_c_library_of_this_process_has_epoll_wait() {
+        let path = c_library(std::process::id()).expect("a C library");
+        let data = std::fs::read(path).expect("it is there");
+        let points = points(&Executable::parse(&data).expect("ELF")).expect("it has epoll_wait");
+        assert!(points.iter().any(|point| point.program == "libc_epoll_wait" && point.offset > 0));
+        assert!(!is_loaded(std::process::id()));
+    }
+}
