@@ -102,6 +102,9 @@ pub(crate) struct Watch {
 /// `baton doctor`
 #[derive(Args, Debug)]
 pub(crate) struct Doctor {
+    /// Say what this process runs, what its requests are told apart by, and what is attached to it for that
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: Option<u32>,
     /// Report in JSON
     #[arg(long)]
     pub(crate) json: bool,

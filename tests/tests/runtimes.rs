@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use baton_tests::app::Launch;
-use baton_tests::baton::{Daemon, Exec, HEADERS};
+use baton_tests::baton::{self, Daemon, Exec, HEADERS};
 use baton_tests::bpf::{Objects, nothing_new_since};
 use baton_tests::cgroup::Cgroup;
 use baton_tests::load::Client;
 use baton_tests::probe::Probe;
-use baton_tests::programs::Go;
+use baton_tests::programs::{self, Go};
 use baton_tests::recorder::Recorder;
 use baton_tests::{relay, wait};
 
@@ -30,11 +30,22 @@ fn go_that_was_there_before() -> Result<()> {
         let connection = client.relay(Some("own"))?.connection;
         ensure!(connection == 0 || build != Go::Plain, "the backend's connection {connection} is not the first");
         ensure!(client.relay(None)?.carried()?.is_none(), "a value from nowhere");
+        let found = examined(&cgroup)?;
+        ensure!(found["runtime"] == "go" && found["reason"].is_null(), "{found}");
+        let probes = found["probes"].as_array().map_or(0, Vec::len);
+        ensure!(probes >= 4, "{found}");
         ensure!(daemon.stop()? == 0, "the status after SIGTERM");
         ensure!(!client.is_propagated()?, "it goes on without the daemon");
         app.stop()?;
     }
     nothing_new_since(&before)
+}
+
+/// What `baton doctor --pid` says of the process in `cgroup`.
+fn examined(cgroup: &Cgroup) -> Result<serde_json::Value> {
+    let id = std::fs::read_to_string(cgroup.path().join("cgroup.procs"))?;
+    let doctor = baton::command(["doctor", "--json", "--pid", id.trim()])?;
+    Ok(serde_json::from_str(&programs::succeed(doctor, "baton doctor --pid")?)?)
 }
 
 /// A process that begins to run a Go program is found, also as the child of another.

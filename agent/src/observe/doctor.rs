@@ -42,7 +42,7 @@ struct Hook {
     why: &'static str,
 }
 
-const HOOKS: [Hook; 6] = [
+const HOOKS: [Hook; 7] = [
     Hook {
         step: "enrol",
         hook: "sock_ops on each workload's cgroup (bpf_link)",
@@ -65,6 +65,11 @@ const HOOKS: [Hook; 6] = [
         why: "new threads and processes inherit what is certain",
     },
     Hook {
+        step: "runtimes",
+        hook: "uprobes in Go programs, and in the C library of Java virtual machines",
+        why: "tell goroutines and event loops apart; only in processes of selected workloads (see --pid)",
+    },
+    Hook {
         step: "leave",
         hook: "sock_ops RTT callback and iter/tcp",
         why: "connections that do not speak HTTP/1 go back to the stock path when their queue is empty",
@@ -85,6 +90,9 @@ struct Report {
 /// Looks at everything, and says it. The exit status is that of the first thing
 /// that keeps baton from running.
 pub(crate) fn run(doctor: &Doctor) -> anyhow::Result<u8> {
+    if let Some(id) = doctor.pid {
+        return super::process::run(id, doctor.json).map(|()| 0);
+    }
     let status;
     let mut checks = vec![kernel(), btf(), cgroups()];
     checks.extend(capabilities());

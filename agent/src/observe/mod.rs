@@ -3,6 +3,7 @@
 pub(crate) mod doctor;
 pub(crate) mod event;
 pub(crate) mod flows;
+mod process;
 mod runtime;
 pub(crate) mod summary;
 pub(crate) mod watch;

@@ -3,9 +3,11 @@
 
 mod elf;
 mod go;
+mod inspect;
 mod jvm;
 mod pclntab;
 mod point;
 mod tracker;
 
+pub(crate) use inspect::{Inspection, inspect};
 pub(crate) use tracker::Tracker;

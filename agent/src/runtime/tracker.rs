@@ -28,7 +28,7 @@ type Identity = (u64, u64, i64);
 
 /// What the processes of an executable file need.
 #[derive(Clone, Debug)]
-enum Support {
+pub(super) enum Support {
     /// Nothing, or it is not known yet.
     None,
     /// A Go program.
@@ -207,7 +207,7 @@ fn identity(path: &Path) -> Option<Identity> {
 }
 
 /// Finds out what the executable file of a process is; `None` if it is not in the ELF format.
-fn examine(path: &Path) -> Option<Support> {
+pub(super) fn examine(path: &Path) -> Option<Support> {
     let file = File::open(path).ok()?;
     #[expect(unsafe_code, reason = "executables are large")]
     // SAFETY: the file is the text of a running program, which nobody can write to (ETXTBSY).

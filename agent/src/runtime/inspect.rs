@@ -1,0 +1,102 @@
+//! What baton makes of one process: for people who ask why it carries nothing.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::elf::Executable;
+use super::jvm;
+use super::point::Point;
+use super::tracker::{Support, examine};
+
+/// What a process runs, and what that means.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Inspection {
+    /// The process.
+    pub(crate) process: u32,
+    /// Its program.
+    pub(crate) executable: PathBuf,
+    /// `go`, `java`, or `other`.
+    pub(crate) runtime: &'static str,
+    /// What its requests are told apart by.
+    pub(crate) told_apart_by: &'static str,
+    /// Why its runtime is not supported.
+    pub(crate) reason: Option<String>,
+    /// What a running baton attaches to it.
+    pub(crate) probes: Vec<Place>,
+}
+
+/// Where a program of the kernel side goes.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Place {
+    /// The program's name.
+    pub(crate) program: &'static str,
+    /// The file of the process.
+    pub(crate) file: PathBuf,
+    /// Where in that file.
+    pub(crate) offset: u64,
+}
+
+/// Looks at process `id` as the daemon does.
+///
+/// # Errors
+/// If there is no such process, or it may not be looked at.
+pub(crate) fn inspect(id: u32) -> std::io::Result<Inspection> {
+    let path = PathBuf::from(format!("/proc/{id}/exe"));
+    let executable = std::fs::read_link(&path)?;
+    let support = examine(&path).unwrap_or(Support::None);
+    let support = if matches!(support, Support::None) && jvm::is_loaded(id) { Support::Jvm } else { support };
+    let at = |points: Vec<Point>, file: &Path| -> Vec<Place> {
+        points.into_iter().map(|Point { program, offset }| Place { program, file: file.to_owned(), offset }).collect()
+    };
+    let mut found = Inspection {
+        process: id,
+        executable: executable.clone(),
+        runtime: "other",
+        told_apart_by: "threads; a thread that drives an event loop gets nothing",
+        reason: None,
+        probes: Vec::new(),
+    };
+    match support {
+        Support::None => {}
+        Support::Go(points) => {
+            found.runtime = "go";
+            found.told_apart_by = "goroutines";
+            found.probes = at(points, &executable);
+        }
+        Support::Refused(reason) => {
+            found.runtime = "go";
+            found.told_apart_by = "nothing: its runtime is not understood";
+            found.reason = Some(reason);
+        }
+        Support::Jvm => {
+            found.runtime = "java";
+            found.told_apart_by = "threads; those that wait in epoll drive event loops";
+            match c_library(id) {
+                Ok((file, points)) => found.probes = at(points, &file),
+                Err(reason) => found.reason = Some(reason),
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn c_library(id: u32) -> Result<(PathBuf, Vec<Point>), String> {
+    let file = jvm::c_library(id).ok_or("it has no C library")?;
+    let data = std::fs::read(&file).map_err(|error| format!("its C library cannot be read: {error}"))?;
+    let library = Executable::parse(&data).ok_or("its C library is no ELF file")?;
+    let points = jvm::points(&library)?;
+    Ok((file, points))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_nothing_special() {
+        let found = inspect(std::process::id()).expect("it is there");
+        assert_eq!((found.runtime, found.probes.len(), found.reason), ("other", 0, None));
+        assert!(inspect(u32::MAX).is_err());
+    }
+}
