@@ -22,6 +22,8 @@ pub mod kind {
 pub mod flag {
     /// The thread drives an event loop; it never has a claim again.
     pub const EVENT_LOOP: u8 = 1;
+    /// Its holder was handed a request to write by who has the claim.
+    pub const HANDED: u8 = 1 << 1;
 }
 
 /// That an executor runs on behalf of a context.

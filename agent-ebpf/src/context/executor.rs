@@ -21,10 +21,15 @@ pub(crate) fn get(tid: u32) -> Claim {
 pub(crate) fn of_writer(tid: u32, tgid: u32) -> Claim {
     let claim = get(tid);
     // A thread that read its request itself is no runtime's.
-    if (claim.kind != kind::OWN || claim.is_event_loop()) && runtime::of(tgid) == runtime_kind::GO {
-        return goroutine::get(tgid);
+    if claim.kind == kind::OWN && !claim.is_event_loop() || runtime::of(tgid) != runtime_kind::GO {
+        return claim;
     }
-    claim
+    let own = goroutine::get(tgid);
+    // What its process was started for counts where nothing else is known.
+    if claim.kind == kind::SHARED && own.kind == kind::NONE && own.reason == Reason::NoContext as u8 {
+        return claim;
+    }
+    own
 }
 
 /// Makes `claim` the current one of thread `tid`, unless it drives an event

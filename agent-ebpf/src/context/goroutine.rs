@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::{map, uprobe};
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::ProbeContext;
-use baton_common::attribution::Claim;
+use baton_common::attribution::{Claim, flag};
 use baton_common::flow::Reason;
 use baton_common::runtime::Object;
 
@@ -26,6 +26,11 @@ static GOROUTINES: HashMap<Object, Claim> = HashMap::with_max_entries(262_144, O
 /// writer is another goroutine.
 #[map]
 static GO_REQUESTS: HashMap<Object, Claim> = HashMap::with_max_entries(65_536, ON_DEMAND);
+
+/// The request that a goroutine waits for in roundTrip(). Only so long is the
+/// request's memory certainly its own.
+#[map]
+static GO_TRIPS: HashMap<Object, u64> = HashMap::with_max_entries(65_536, ON_DEMAND);
 
 /// The goroutine that is making another one, by thread.
 #[map]
@@ -81,7 +86,9 @@ pub fn go_newproc1_returns(ctx: ProbeContext) -> u32 {
         return 0;
     };
     let _ = GO_PARENTS.remove(tid);
-    let _ = GOROUTINES.insert(child, of(Object { address: parent, tgid }), 0);
+    let mut claim = of(Object { address: parent, tgid });
+    claim.flags &= !flag::HANDED;
+    let _ = GOROUTINES.insert(child, claim, 0);
     0
 }
 
@@ -93,22 +100,42 @@ pub fn go_round_trip(ctx: ProbeContext) -> u32 {
     // `net/http.transportRequest` begins with the pointer to the request.
     // SAFETY: the helper checks the address.
     let Ok(address) = (unsafe { bpf_probe_read_user::<u64>(registers.second() as *const u64) }) else { return 0 };
-    let claim = of(Object { address: registers.goroutine(), tgid });
+    let goroutine = Object { address: registers.goroutine(), tgid };
+    let mut claim = of(goroutine);
+    claim.flags |= flag::HANDED;
     let _ = GO_REQUESTS.insert(Object { address, tgid }, claim, 0);
+    let _ = GO_TRIPS.insert(goroutine, address, 0);
     0
 }
 
-/// `net/http.(*Request).write(…)`, in the goroutine that writes for a connection.
+/// A return of roundTrip().
+#[uprobe]
+pub fn go_round_trip_returns(ctx: ProbeContext) -> u32 {
+    let (_, tgid) = ids();
+    let goroutine = Object { address: Registers::of(&ctx).goroutine(), tgid };
+    // SAFETY: copied at once.
+    if let Some(address) = unsafe { GO_TRIPS.get(goroutine) }.copied() {
+        let _ = GO_TRIPS.remove(goroutine);
+        let _ = GO_REQUESTS.remove(Object { address, tgid });
+    }
+    0
+}
+
+/// `net/http.(*Request).write(…)`, in the goroutine that writes for a connection
+/// (or in one that writes a request of its own).
 #[uprobe]
 pub fn go_write_request(ctx: ProbeContext) -> u32 {
     let (_, tgid) = ids();
     let registers = Registers::of(&ctx);
+    let goroutine = Object { address: registers.goroutine(), tgid };
     let request = Object { address: registers.first(), tgid };
-    // What did not come through a connection's roundTrip() is written by whoever made it.
     // SAFETY: copied at once.
     if let Some(claim) = unsafe { GO_REQUESTS.get(request) }.copied() {
         let _ = GO_REQUESTS.remove(request);
-        let _ = GOROUTINES.insert(Object { address: registers.goroutine(), tgid }, claim, 0);
+        let _ = GOROUTINES.insert(goroutine, claim, 0);
+    } else if of(goroutine).flags & flag::HANDED != 0 {
+        // Nobody waits for this one any more; the claim is the last one's.
+        let _ = GOROUTINES.remove(goroutine);
     }
     0
 }

@@ -15,6 +15,13 @@ pub(crate) fn of(tgid: u32) -> u32 {
     unsafe { RUNTIMES.get(tgid) }.copied().unwrap_or(kind::NONE)
 }
 
+/// Whether user space has found that process `tgid` has no light threads.
+#[inline(always)]
+pub(crate) fn has_threads_only(tgid: u32) -> bool {
+    // SAFETY: copied at once.
+    matches!(unsafe { RUNTIMES.get(tgid) }.copied(), Some(kind::NONE | kind::JVM))
+}
+
 /// A process of which nothing is known has read a request: user space shall look at it.
 #[inline(always)]
 pub(crate) fn ask(tgid: u32) {

@@ -76,7 +76,7 @@ pub(super) fn complete(tcp: Tcp, socket: &mut Socket, names: *const Names, tid: 
             atomic::order();
             core::ptr::write_volatile(&raw mut (*context).id, id);
         }
-        if !claim(tcp, tid, Claim::own(id, slot, tgid)) {
+        if !claim(tcp, socket, tid, Claim::own(id, slot, tgid)) {
             reason = Reason::ExecutorsFull;
             flow::count_inbound_loss(socket.workload, reason);
         }
@@ -103,19 +103,26 @@ pub(super) fn complete(tcp: Tcp, socket: &mut Socket, names: *const Names, tid: 
 /// runs on it. A thread that reads for many, or that has another request open,
 /// drives an event loop otherwise. Returns false if a table is full.
 #[inline(always)]
-pub(super) fn claim(tcp: Tcp, tid: u32, mut claim: Claim) -> bool {
+pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -> bool {
+    let tgid = claim.tgid;
+    // Asked once for each connection, where the answer is final.
+    if socket.flags & flag::THREADS == 0 {
+        if runtime::of(tgid) == kind::GO {
+            return goroutine::set(tgid, &claim);
+        }
+        if runtime::has_threads_only(tgid) {
+            socket.flags |= flag::THREADS;
+        }
+    }
     let nonblocking = tcp.is_nonblocking();
     let mut loops = nonblocking && is_carrier();
-    if tcp.is_watched() && attribution::reads_for_many(true, nonblocking, is_only_thread()) {
-        match runtime::of(claim.tgid) {
-            kind::GO => return goroutine::set(claim.tgid, &claim),
-            // Those of its threads that wait in epoll are marked.
-            kind::JVM => {}
-            _ => {
-                runtime::ask(claim.tgid);
-                loops = true;
-            }
-        }
+    // A virtual machine's threads that wait in epoll are marked.
+    if tcp.is_watched()
+        && attribution::reads_for_many(true, nonblocking, is_only_thread())
+        && runtime::of(tgid) != kind::JVM
+    {
+        runtime::ask(tgid);
+        loops = true;
     }
     executor::replace(tid, |before| {
         if loops || before.slot != claim.slot && executor::is_open(before) {

@@ -99,9 +99,10 @@ fn after_read(tcp: Tcp, socket: &mut Socket, len: u32) {
 
 /// Reading a request's body makes its context current for the reader.
 #[inline(always)]
-fn resume(tcp: Tcp, socket: &Socket, tid: u32, tgid: u32) {
+fn resume(tcp: Tcp, socket: &mut Socket, tid: u32, tgid: u32) {
     if socket.slot != 0 && socket.depth != 0 {
-        head::claim(tcp, tid, Claim::own(socket.context, socket.slot.wrapping_sub(1), tgid));
+        let claim = Claim::own(socket.context, socket.slot.wrapping_sub(1), tgid);
+        head::claim(tcp, socket, tid, claim);
     }
 }
 

@@ -31,13 +31,18 @@ fn understand(executable: &Executable<'_>, architecture: Architecture) -> Result
     let newproc = functions.get(NEWPROC).ok_or_else(|| format!("the function {NEWPROC} was not found"))?;
     let mut points = Vec::new();
     // First what forgets: a goroutine's memory may have been another's.
-    for offset in returns(executable.code(*newproc).unwrap_or_default(), *newproc, architecture)? {
-        points.push(Point { program: "go_newproc1_returns", offset });
-    }
+    let returns = |program, function: &Function| {
+        let found = returns(executable.code(*function).unwrap_or_default(), *function, architecture)?;
+        Ok::<_, String>(found.into_iter().map(move |offset| Point { program, offset }))
+    };
     let entry = |program, function: &Function| Point { program, offset: function.offset };
+    points.extend(returns("go_newproc1_returns", newproc)?);
     points.push(entry("go_newproc1", newproc));
-    points.extend(functions.get(WRITE).map(|function| entry("go_write_request", function)));
-    points.extend(functions.get(ROUND_TRIP).map(|function| entry("go_round_trip", function)));
+    if let (Some(round_trip), Some(write)) = (functions.get(ROUND_TRIP), functions.get(WRITE)) {
+        points.extend(returns("go_round_trip_returns", round_trip)?);
+        points.push(entry("go_write_request", write));
+        points.push(entry("go_round_trip", round_trip));
+    }
     Ok(points)
 }
 
@@ -72,7 +77,7 @@ fn returns(code: &[u8], function: Function, architecture: Architecture) -> Resul
             .collect(),
         _ => Vec::new(),
     };
-    if found.is_empty() { Err(format!("no return was found in {NEWPROC}")) } else { Ok(found) }
+    if found.is_empty() { Err("a function without a return".to_owned()) } else { Ok(found) }
 }
 
 #[cfg(test)]

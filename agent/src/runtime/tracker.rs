@@ -97,6 +97,7 @@ impl Tracker {
     pub(crate) fn read(&mut self, datapath: &mut Datapath) -> anyhow::Result<()> {
         while let Some(record) = self.notices.get_mut().next().map(|record| pod::notice(&record)) {
             let Some(found) = record else { continue };
+            tracing::debug!(process = found.tgid, about = found.about, "news");
             match found.about {
                 notice::ENDED => self.forget(datapath, found.tgid),
                 _ => self.look(datapath, found.tgid, Instant::now() + PATIENCE)?,
@@ -191,8 +192,13 @@ impl Tracker {
     }
 
     fn forget(&mut self, datapath: &mut Datapath, id: u32) {
-        for Probe { program, link } in self.attached.remove(&id).unwrap_or_default() {
+        let Some(probes) = self.attached.remove(&id) else { return };
+        for Probe { program, link } in probes {
             let _ = datapath.probe(program).and_then(|probe| Ok(probe.detach(link)?));
+        }
+        // What is left of it only takes room: no process looks it up.
+        if let Err(error) = datapath.forget_goroutines(id) {
+            tracing::warn!(process = id, error = format!("{error:#}"), "what is known of its goroutines stays");
         }
     }
 }
