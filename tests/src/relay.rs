@@ -160,3 +160,11 @@ pub fn java_loop(url: &str) -> Result<Program> {
     program.files = classes;
     Ok(program)
 }
+
+/// Go: one goroutine that serves two requests at a time.
+pub fn go_loop(url: &str) -> Result<Program> {
+    let files = Scratch::new()?;
+    let mut program = program(Command::new(compile_go("event_loop", Go::Plain, &files)?), url, Backend::Kept)?;
+    program.files = files;
+    Ok(program)
+}

@@ -7,11 +7,12 @@ use baton_tests::app::Launch;
 use baton_tests::baton::{self, Daemon, Exec, HEADERS};
 use baton_tests::bpf::{Objects, nothing_new_since};
 use baton_tests::cgroup::Cgroup;
-use baton_tests::load::Client;
+use baton_tests::load::{Client, concurrently};
 use baton_tests::probe::Probe;
 use baton_tests::programs::{self, Go};
 use baton_tests::recorder::Recorder;
-use baton_tests::{relay, wait};
+use baton_tests::scratch::Scratch;
+use baton_tests::{flows, relay, wait};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -102,5 +103,31 @@ fn carries_nothing(client: &mut Client, recorder: &Recorder) -> Result<()> {
             ensure!(call.carried()?.is_none(), "{} carries {:?}", call.head.target, call.carried()?);
         }
     }
+    Ok(())
+}
+
+/// One goroutine that serves several connections is found out by its second request.
+#[test]
+fn an_event_loop_in_go() -> Result<()> {
+    let recorder = Recorder::echoing_targets()?;
+    let scratch = Scratch::new()?;
+    let file = scratch.join("flows");
+    let app = relay::go_loop(&recorder.url())?.start(&Launch::Exec(&Exec::default().flows(&file)))?;
+    for round in 0..20 {
+        concurrently(2, |client| {
+            let value = format!("value-{round}-{client}");
+            let target = format!("/relay?id={round}-{client}&n=1");
+            Client::new(app.address(), false).get(&target, &[(HEADERS[0], value.as_str())])
+        })?;
+        let calls = recorder.take();
+        ensure!(calls.len() == 2, "{} calls instead of two", calls.len());
+        for call in &calls {
+            ensure!(call.carried()?.is_none(), "{} carries {:?}", call.head.target, call.carried()?);
+        }
+    }
+    app.stop()?;
+    let flows = flows::read(&file)?;
+    let lost: Vec<_> = flows.iter().filter(|flow| flow.is("lost")).map(|flow| flow.reason.as_deref()).collect();
+    ensure!(lost.len() == 40 && lost.last() == Some(&Some("unsupported-runtime")), "{lost:?}");
     Ok(())
 }

@@ -63,7 +63,7 @@ pub(crate) fn forget(tid: u32, tgid: u32, reason: Reason) {
         set(tid, &none);
     }
     if runtime::of(tgid) == runtime_kind::GO {
-        let _ = goroutine::set(tgid, &none);
+        let _ = goroutine::replace(tgid, |_| none);
     }
 }
 

@@ -15,26 +15,26 @@ use baton_common::runtime::Object;
 
 use crate::kernel::{Registers, current_goroutine};
 
-/// `BPF_F_NO_PREALLOC` (include/uapi/linux/bpf.h).
-const ON_DEMAND: u32 = 1;
+// The maps take their memory beforehand: where it is taken on demand, an entry
+// cannot be made now and then while others come and go.
 
 /// What each goroutine runs for. One that is not there runs for nobody.
 #[map]
-static GOROUTINES: HashMap<Object, Claim> = HashMap::with_max_entries(262_144, ON_DEMAND);
+static GOROUTINES: HashMap<Object, Claim> = HashMap::with_max_entries(65_536, 0);
 
 /// For whom each request (`net/http.Request`) was handed to a connection, whose
 /// writer is another goroutine.
 #[map]
-static GO_REQUESTS: HashMap<Object, Claim> = HashMap::with_max_entries(65_536, ON_DEMAND);
+static GO_REQUESTS: HashMap<Object, Claim> = HashMap::with_max_entries(16_384, 0);
 
 /// The request that a goroutine waits for in roundTrip(). Only so long is the
 /// request's memory certainly its own.
 #[map]
-static GO_TRIPS: HashMap<Object, u64> = HashMap::with_max_entries(65_536, ON_DEMAND);
+static GO_TRIPS: HashMap<Object, u64> = HashMap::with_max_entries(16_384, 0);
 
 /// The goroutine that is making another one, by thread.
 #[map]
-static GO_PARENTS: HashMap<u32, u64> = HashMap::with_max_entries(65_536, ON_DEMAND);
+static GO_PARENTS: HashMap<u32, u64> = HashMap::with_max_entries(16_384, 0);
 
 #[inline(always)]
 fn ids() -> (u32, u64) {
@@ -43,11 +43,13 @@ fn ids() -> (u32, u64) {
     (ids as u32, ids >> 32)
 }
 
-/// The goroutine that runs `claim`'s holder's code has read a request.
+/// Makes `claim`, which depends on the one before, the current goroutine's,
+/// unless it drives an event loop. Returns false if the table is full.
 #[inline(always)]
-pub(crate) fn set(tgid: u32, claim: &Claim) -> bool {
+pub(crate) fn replace(tgid: u32, claim: impl FnOnce(&Claim) -> Claim) -> bool {
     let goroutine = Object { address: current_goroutine(), tgid: u64::from(tgid) };
-    GOROUTINES.insert(goroutine, claim, 0).is_ok()
+    let before = of(goroutine);
+    before.is_event_loop() || GOROUTINES.insert(goroutine, claim(&before), 0).is_ok()
 }
 
 /// The claim of the current goroutine.
@@ -129,9 +131,9 @@ pub fn go_write_request(ctx: ProbeContext) -> u32 {
     let registers = Registers::of(&ctx);
     let goroutine = Object { address: registers.goroutine(), tgid };
     let request = Object { address: registers.first(), tgid };
+    // The entry stays: a function begins twice where its goroutine's stack must grow.
     // SAFETY: copied at once.
     if let Some(claim) = unsafe { GO_REQUESTS.get(request) }.copied() {
-        let _ = GO_REQUESTS.remove(request);
         let _ = GOROUTINES.insert(goroutine, claim, 0);
     } else if of(goroutine).flags & flag::HANDED != 0 {
         // Nobody waits for this one any more; the claim is the last one's.

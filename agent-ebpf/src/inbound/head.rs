@@ -108,7 +108,7 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -
     // Asked once for each connection, where the answer is final.
     if socket.flags & flag::THREADS == 0 {
         if runtime::of(tgid) == kind::GO {
-            return goroutine::set(tgid, &claim);
+            return goroutine::replace(tgid, |before| beside(claim, before));
         }
         if runtime::has_threads_only(tgid) {
             socket.flags |= flag::THREADS;
@@ -124,12 +124,25 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -
         runtime::ask(tgid);
         loops = true;
     }
-    executor::replace(tid, |before| {
-        if loops || before.slot != claim.slot && executor::is_open(before) {
-            claim.flags |= claim_flag::EVENT_LOOP;
+    if loops {
+        if socket.flags & flag::THREADS == 0 {
+            // It may turn out to be Go: a goroutine that reads another request before this one is answered is an event
+            // loop. For any other runtime this is noted for nobody, and goes when it is known.
+            let _ = goroutine::replace(tgid, |before| beside(claim, before));
         }
-        claim
-    })
+        claim.flags |= claim_flag::EVENT_LOOP;
+    }
+    executor::replace(tid, |before| beside(claim, before))
+}
+
+/// `claim` of an executor that had the claim `before`: with two open at a time
+/// it drives an event loop.
+#[inline(always)]
+fn beside(mut claim: Claim, before: &Claim) -> Claim {
+    if before.slot != claim.slot && executor::is_open(before) {
+        claim.flags |= claim_flag::EVENT_LOOP;
+    }
+    claim
 }
 
 /// See [`attribution::is_carrier`].

@@ -139,6 +139,10 @@ impl Tracker {
                 (kind::JVM, self.attach_to_jvm(datapath, &library, id))
             }
         };
+        if kind != kind::GO {
+            // Noted in case that it was Go.
+            let _ = datapath.forget_goroutines(id);
+        }
         match attached {
             Ok(()) => {
                 tracing::info!(process = id, kind, took = ?start.elapsed(), "looked at");
