@@ -6,6 +6,8 @@ pub mod kind {
     pub const NONE: u32 = 0;
     /// User space has been asked.
     pub const ASKED: u32 = 1;
+    /// As [`ASKED`], and something was noted in case that it is Go.
+    pub const NOTED: u32 = 4;
     /// Go: a goroutine is an executor.
     pub const GO: u32 = 2;
     /// A Java virtual machine: it is known which threads wait in epoll.

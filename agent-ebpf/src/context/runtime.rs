@@ -31,6 +31,21 @@ pub(crate) fn ask(tgid: u32) {
     }
 }
 
+/// Something was noted of process `tgid`, of which user space has been asked, in
+/// case that it is Go.
+#[inline(always)]
+pub(crate) fn noted(tgid: u32) {
+    if let Some(found) = RUNTIMES.get_ptr_mut(tgid) {
+        // SAFETY: one aligned word of a map value. User space may have answered
+        // in between; then it overwrites this, or the socket's next head asks again.
+        unsafe {
+            if *found == kind::ASKED {
+                *found = kind::NOTED;
+            }
+        }
+    }
+}
+
 /// The current process runs another program, or `tgid` is its new child.
 #[inline(always)]
 pub(crate) fn started(tgid: u32) {

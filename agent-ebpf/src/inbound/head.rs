@@ -129,6 +129,7 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -
             // It may turn out to be Go: a goroutine that reads another request before this one is answered is an event
             // loop. For any other runtime this is noted for nobody, and goes when it is known.
             let _ = goroutine::replace(tgid, |before| beside(claim, before));
+            runtime::noted(tgid);
         }
         claim.flags |= claim_flag::EVENT_LOOP;
     }

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::elf::Executable;
 use super::jvm;
 use super::point::Point;
 use super::tracker::{Support, examine};
@@ -83,9 +82,7 @@ pub(crate) fn inspect(id: u32) -> std::io::Result<Inspection> {
 
 fn c_library(id: u32) -> Result<(PathBuf, Vec<Point>), String> {
     let file = jvm::c_library(id).ok_or("it has no C library")?;
-    let data = std::fs::read(&file).map_err(|error| format!("its C library cannot be read: {error}"))?;
-    let library = Executable::parse(&data).ok_or("its C library is no ELF file")?;
-    let points = jvm::points(&library)?;
+    let points = jvm::points(&file)?;
     Ok((file, points))
 }
 

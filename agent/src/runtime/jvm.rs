@@ -46,8 +46,10 @@ pub(super) fn c_library(id: u32) -> Option<PathBuf> {
     Some(PathBuf::from(format!("/proc/{id}/root{path}")))
 }
 
-/// What is to be attached to the C library.
-pub(super) fn points(library: &Executable<'_>) -> Result<Vec<Point>, String> {
+/// What is to be attached to the C library in the file `path`.
+pub(super) fn points(path: &Path) -> Result<Vec<Point>, String> {
+    let data = std::fs::read(path).map_err(|error| format!("its C library cannot be read: {error}"))?;
+    let library = Executable::parse(&data).ok_or("its C library is no ELF file")?;
     let functions = library.functions(&FUNCTIONS.map(|(name, _)| name));
     if !functions.contains_key(FUNCTIONS[0].0) {
         return Err(format!("its C library has no {}", FUNCTIONS[0].0));
@@ -87,8 +89,7 @@ mod tests {
     #[test]
     fn the_c_library_of_this_process_has_epoll_wait() {
         let path = c_library(std::process::id()).expect("a C library");
-        let data = std::fs::read(path).expect("it is there");
-        let points = points(&Executable::parse(&data).expect("ELF")).expect("it has epoll_wait");
+        let points = points(&path).expect("it has epoll_wait");
         assert!(points.iter().any(|point| point.program == "libc_epoll_wait" && point.offset > 0));
         assert!(!is_loaded(std::process::id()));
     }

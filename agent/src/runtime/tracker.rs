@@ -139,8 +139,8 @@ impl Tracker {
                 (kind::JVM, self.attach_to_jvm(datapath, &library, id))
             }
         };
-        if kind != kind::GO {
-            // Noted in case that it was Go.
+        if kind != kind::GO && datapath.runtimes()?.get(&id, 0).is_ok_and(|known| known == kind::NOTED) {
+            // In case that it was Go. To look for it takes a walk over all goroutines of the node.
             let _ = datapath.forget_goroutines(id);
         }
         match attached {
@@ -159,11 +159,7 @@ impl Tracker {
 
     fn attach_to_jvm(&mut self, datapath: &mut Datapath, library: &Path, id: u32) -> anyhow::Result<()> {
         let identity = identity(library).context("its C library is gone")?;
-        let points = self.c_libraries.entry(identity).or_insert_with(|| {
-            let data = std::fs::read(library).unwrap_or_default();
-            let library = Executable::parse(&data).ok_or("its C library cannot be read")?;
-            jvm::points(&library)
-        });
+        let points = self.c_libraries.entry(identity).or_insert_with(|| jvm::points(library));
         let points = points.clone().map_err(anyhow::Error::msg)?;
         self.attach(datapath, &points, library, id)?;
         // Who was in epoll before the probes were there.
