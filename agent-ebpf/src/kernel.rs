@@ -6,7 +6,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user, bpf_skc_to_tcp_sock, bpf_task_pt_regs,
 };
-use aya_ebpf::programs::ProbeContext;
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use baton_common::layout::Layout;
 
 use crate::source::{MAX_PIECES, Source};
@@ -220,6 +220,31 @@ pub(crate) fn current_ids() -> (u32, u32) {
     task_ids(unsafe { bpf_get_current_task_btf() }.cast_const().cast())
 }
 
+/// What pthread_self() is in the current thread, with glibc and musl.
+#[inline(always)]
+pub(crate) fn thread_pointer() -> u64 {
+    // SAFETY: no arguments.
+    read(unsafe { bpf_get_current_task_btf() }.cast_const().cast(), offset!(task_thread_pointer))
+}
+
+/// The cookie of the socket that the current process's file descriptor `fd`
+/// stands for; 0 if it has none. `fd` must be a socket's.
+#[inline(always)]
+pub(crate) fn cookie_of(fd: u32) -> u64 {
+    // SAFETY: no arguments.
+    let task = unsafe { bpf_get_current_task_btf() }.cast_const().cast::<c_void>();
+    let files: u64 = read(task, offset!(task_files));
+    let table: u64 = read(files as *const c_void, offset!(files_table));
+    if fd >= read::<u32>(table as *const c_void, offset!(table_size)) {
+        return 0;
+    }
+    let entries: u64 = read(table as *const c_void, offset!(table_files));
+    let file: u64 = read(entries as *const c_void, fd as usize * 8);
+    let socket: u64 = read(file as *const c_void, offset!(file_private));
+    let sock: u64 = read(socket as *const c_void, offset!(socket_sk));
+    read(sock as *const c_void, offset!(sock_cookie))
+}
+
 /// System calls whose buffers are understood.
 #[cfg(bpf_target_arch = "x86_64")]
 mod syscall {
@@ -271,6 +296,16 @@ pub(crate) fn current_goroutine() -> u64 {
     }
 }
 
+/// The file descriptor of the system call that the current thread is in.
+#[inline(always)]
+pub(crate) fn current_descriptor() -> u32 {
+    // SAFETY: as in `syscall_buffers`.
+    unsafe {
+        let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const c_void;
+        core::ptr::read_volatile(registers.wrapping_byte_add(syscall::C_FIRST).cast::<u64>()) as u32
+    }
+}
+
 /// Whether `number` is that of `epoll_wait`, `epoll_pwait` or `epoll_pwait2`.
 #[inline(always)]
 pub(crate) const fn waits_in_epoll(number: u64) -> bool {
@@ -289,6 +324,11 @@ impl Registers {
     }
 
     #[inline(always)]
+    pub(crate) fn at_return(ctx: &RetProbeContext) -> Self {
+        Self(ctx.regs.cast::<c_void>())
+    }
+
+    #[inline(always)]
     fn at(self, offset: usize) -> u64 {
         // SAFETY: an aligned member of the program's context.
         unsafe { core::ptr::read_volatile(self.0.wrapping_byte_add(offset).cast::<u64>()) }
@@ -300,7 +340,7 @@ impl Registers {
         self.at(syscall::C_FIRST)
     }
 
-    /// A Go function's first argument, or at its return its result.
+    /// A Go function's first argument; at a return of Go's or C's its result.
     #[inline(always)]
     pub(crate) fn first(self) -> u64 {
         self.at(syscall::GO_FIRST)

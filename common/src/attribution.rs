@@ -3,6 +3,8 @@
 //! An executor holds a [`Claim`] on a context. How it came by the claim says
 //! how long the claim is certain.
 
+pub mod connection;
+
 use crate::flow::Reason;
 use crate::scan::Lines;
 use crate::words::literal;
@@ -16,6 +18,9 @@ pub mod kind {
     /// It was started (or its connection opened) by an executor with the claim.
     /// Certain only while the process has had no other request since.
     pub const SHARED: u8 = 2;
+    /// It is part of what serves one connection ([`super::connection`]), whichever
+    /// request that has.
+    pub const CONNECTION: u8 = 3;
 }
 
 /// Bits of [`Claim::flags`].
@@ -30,13 +35,15 @@ pub mod flag {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Claim {
-    /// The context.
+    /// The context; for [`kind::CONNECTION`] the connection's key.
     pub id: u64,
     /// For [`kind::SHARED`]: the newest head of the process when it was made.
+    /// For [`kind::OWN`]: the key of the connection whose tasks it comes from, or 0.
     pub stamp: u64,
     /// Index of the context's slot.
     pub slot: u32,
-    /// For [`kind::SHARED`]: the process whose requests count.
+    /// For [`kind::SHARED`]: the process whose requests count. For
+    /// [`kind::CONNECTION`]: the process whose object the key is; 0 for a socket's cookie.
     pub tgid: u32,
     /// A constant of [`kind`].
     pub kind: u8,
@@ -169,6 +176,24 @@ impl Claim {
     #[must_use]
     pub const fn own(id: u64, slot: u32, tgid: u32) -> Self {
         Self { id, stamp: 0, slot, tgid, kind: kind::OWN, flags: 0, reason: 0, reserved: 0, reserved_too: 0 }
+    }
+
+    /// The claim of what serves the connection `key` of process `tgid`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn connection(key: u64, tgid: u32) -> Self {
+        let mut claim = Self::none(Reason::NoContext);
+        claim.id = key;
+        claim.tgid = tgid;
+        claim.kind = kind::CONNECTION;
+        claim
+    }
+
+    /// Whether this is the claim of the connection `key`, or was taken from it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_of_connection(&self, key: u64) -> bool {
+        (self.kind == kind::CONNECTION && self.id == key) || (self.kind == kind::OWN && self.stamp == key)
     }
 
     /// Whether the holder drives an event loop.

@@ -50,6 +50,23 @@ pub struct Layout {
     pub task_signal: u32,
     /// `signal_struct.nr_threads`
     pub signal_threads: u32,
+    /// What pthread_self() is in the thread: `task_struct.thread.fsbase` on
+    /// x86-64, `.thread.uw.tp_value` on ARM64
+    pub task_thread_pointer: u32,
+    /// `task_struct.files`
+    pub task_files: u32,
+    /// `files_struct.fdt`
+    pub files_table: u32,
+    /// `fdtable.fd`
+    pub table_files: u32,
+    /// `fdtable.max_fds`
+    pub table_size: u32,
+    /// `file.private_data`
+    pub file_private: u32,
+    /// `socket.sk`
+    pub socket_sk: u32,
+    /// `sock.__sk_common.skc_cookie`
+    pub sock_cookie: u32,
 }
 
 impl Layout {
@@ -78,5 +95,13 @@ impl Layout {
         task_tgid: 0,
         task_signal: 0,
         signal_threads: 0,
+        task_thread_pointer: 0,
+        task_files: 0,
+        files_table: 0,
+        table_files: 0,
+        table_size: 0,
+        file_private: 0,
+        socket_sk: 0,
+        sock_cookie: 0,
     };
 }

@@ -12,9 +12,11 @@ pub mod kind {
     pub const GO: u32 = 2;
     /// A Java virtual machine: it is known which threads wait in epoll.
     pub const JVM: u32 = 3;
+    /// CPython: where a thread runs code in a context (`contextvars`), that is an executor.
+    pub const PYTHON: u32 = 5;
 }
 
-/// Something of one process: a goroutine, or a connection object of its libraries.
+/// Something of one process: a goroutine, a Python context, or a connection object of its libraries.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Object {
@@ -24,11 +26,41 @@ pub struct Object {
     pub tgid: u64,
 }
 
+/// Where a Python interpreter keeps what its threads run in. Offsets are in bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Python {
+    /// Address of the pointer to the main `PyInterpreterState`.
+    pub interpreter: u64,
+    /// The first `PyThreadState`, in `PyInterpreterState`.
+    pub threads: u32,
+    /// The next one, in `PyThreadState`.
+    pub next: u32,
+    /// What pthread_self() is in the thread, in `PyThreadState`.
+    pub thread: u32,
+    /// The current context (`PyContext`), in `PyThreadState`.
+    pub context: u32,
+    /// What else is known of the process, bits of [`loaded`].
+    pub flags: u32,
+    /// Set by the kernel side once it has asked user space to look at what the process has loaded.
+    pub asked: u32,
+}
+
+/// Bits of [`Python::flags`].
+pub mod loaded {
+    /// uvloop's functions are probed.
+    pub const UVLOOP: u32 = 1;
+    /// Greenlets may run on its threads (gevent, eventlet), which nothing tells apart.
+    pub const GREENLETS: u32 = 1 << 1;
+    /// It has a library that starts requests in the context of others.
+    pub const QUEUES: u32 = 1 << 2;
+}
+
 /// What [`Notice`]s are about.
 pub mod notice {
     /// A process of a workload began to run a program.
     pub const STARTED: u32 = 0;
-    /// A process that is in none of the other notices has read a request.
+    /// A process reads requests, or is about to, in a way that asks for another look.
     pub const SERVES: u32 = 1;
     /// A process of which user space was told has ended.
     pub const ENDED: u32 = 2;

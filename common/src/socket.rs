@@ -26,11 +26,13 @@ pub mod flag {
     pub const COUNTED: u8 = 1 << 3;
     /// The method of the request under way is HEAD.
     pub const HEAD_REQUEST: u8 = 1 << 4;
+    /// The address policy allows this connection's peer.
+    pub const ALLOWED: u8 = 1 << 5;
     /// The process that reads from it runs each request on a thread of its own
     /// as far as its runtime is concerned: no light threads.
     pub const THREADS: u8 = 1 << 6;
-    /// The address policy allows this connection's peer.
-    pub const ALLOWED: u8 = 1 << 5;
+    /// Light threads serve it, see [`connection`](crate::attribution::connection).
+    pub const TASKS: u8 = 1 << 7;
 }
 
 /// A socket's state, in socket storage.

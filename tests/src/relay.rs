@@ -60,6 +60,13 @@ pub fn event_loop(url: &str) -> Result<Program> {
     program(command, url, Backend::Fresh)
 }
 
+/// Python: a server on asyncio's streams that is nobody's framework.
+pub fn streams(url: &str) -> Result<Program> {
+    let mut command = Command::new(python()?);
+    command.arg(source("python/streams.py"));
+    program(command, url, Backend::Fresh)
+}
+
 /// Python: one thread that calls out while it answers, and afterwards.
 pub fn answering(url: &str) -> Result<Program> {
     let mut command = Command::new(python()?);

@@ -15,6 +15,7 @@ use baton_tests::scratch::Scratch;
 use baton_tests::{flows, relay, wait};
 
 const LIMIT: Duration = Duration::from_secs(20);
+const REQUESTS: usize = 40;
 
 /// Its goroutines, and the connection that it keeps to its backend, are older than baton.
 #[test]
@@ -129,5 +130,32 @@ fn an_event_loop_in_go() -> Result<()> {
     let flows = flows::read(&file)?;
     let lost: Vec<_> = flows.iter().filter(|flow| flow.is("lost")).map(|flow| flow.reason.as_deref()).collect();
     ensure!(lost.len() == 40 && lost.last() == Some(&Some("unsupported-runtime")), "{lost:?}");
+    Ok(())
+}
+
+/// In Python a connection is read ahead of the task that serves it: what that task still does for a request that it has
+/// answered is not the next one's.
+#[test]
+fn a_python_task_that_works_on_after_its_answer() -> Result<()> {
+    let recorder = Recorder::echoing_targets()?;
+    let app = relay::streams(&recorder.url())?.start(&Launch::Exec(&Exec::default()))?;
+    let mut fresh = Probe::fresh(app.address(), &recorder);
+    wait::until("the first request that carries its header", LIMIT, || Ok(fresh.is_propagated()?.then_some(())))?;
+    for via in ["late-task", "late"] {
+        let mut client = Client::new(app.address(), true);
+        for number in 0..REQUESTS {
+            let value = format!("value-{number}");
+            client.get(&format!("/relay?id={number}&n=1&via={via}"), &[(HEADERS[0], value.as_str())])?;
+        }
+        let mut calls = Vec::new();
+        wait::until("the calls after the answers", LIMIT, || {
+            calls.extend(recorder.take());
+            Ok((calls.len() >= REQUESTS).then_some(()))
+        })?;
+        for call in &calls {
+            ensure!(call.carried()?.is_none(), "{via}: {} carries {:?}", call.head.target, call.carried()?);
+        }
+    }
+    app.stop()?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use baton_common::flow::Reason;
 
 use baton_common::runtime::kind as runtime_kind;
 
-use super::{goroutine, process, runtime, slot};
+use super::{goroutine, process, python, runtime, slot};
 use crate::maps::{EXECUTORS, SETTINGS};
 use crate::{clock, policy};
 
@@ -21,10 +21,14 @@ pub(crate) fn get(tid: u32) -> Claim {
 pub(crate) fn of_writer(tid: u32, tgid: u32) -> Claim {
     let claim = get(tid);
     // A thread that read its request itself is no runtime's.
-    if claim.kind == kind::OWN && !claim.is_event_loop() || runtime::of(tgid) != runtime_kind::GO {
+    if claim.kind == kind::OWN && !claim.is_event_loop() {
         return claim;
     }
-    let own = goroutine::get(tgid);
+    let own = match runtime::of(tgid) {
+        runtime_kind::GO => goroutine::get(tgid),
+        runtime_kind::PYTHON => python::claim(tid, tgid),
+        _ => return claim,
+    };
     // What its process was started for counts where nothing else is known.
     if claim.kind == kind::SHARED && own.kind == kind::NONE && own.reason == Reason::NoContext as u8 {
         return claim;
@@ -62,8 +66,12 @@ pub(crate) fn forget(tid: u32, tgid: u32, reason: Reason) {
     if EXECUTORS.get_ptr_mut(tid).is_some() {
         set(tid, &none);
     }
-    if runtime::of(tgid) == runtime_kind::GO {
-        let _ = goroutine::replace(tgid, |_| none);
+    match runtime::of(tgid) {
+        runtime_kind::GO => {
+            let _ = goroutine::replace(tgid, |_| none);
+        }
+        runtime_kind::PYTHON => python::forget(tid, tgid),
+        _ => {}
     }
 }
 

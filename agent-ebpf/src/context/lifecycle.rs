@@ -7,7 +7,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use baton_common::attribution::{Claim, kind};
 use baton_common::flow::Reason;
 
-use super::{executor, runtime};
+use super::{executor, python, runtime};
 use crate::kernel::task_ids;
 use crate::maps::{EXECUTORS, PROCESSES};
 
@@ -61,6 +61,7 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let task: *const c_void = ctx.arg(0);
     let (tid, tgid) = task_ids(task);
     let _ = EXECUTORS.remove(tid);
+    python::ended(tid);
     if tid == tgid {
         let _ = PROCESSES.remove(tgid);
         runtime::ended(tgid);

@@ -63,7 +63,7 @@ pub(crate) fn ended(tgid: u32) {
     }
 }
 
-fn tell(tgid: u32, about: u32) {
+pub(super) fn tell(tgid: u32, about: u32) {
     // Where there is no room user space looks at the process when it reads its first request, or never.
     let _ = NOTICES.output::<Notice>(&Notice { tgid, about }, 0);
 }

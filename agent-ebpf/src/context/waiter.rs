@@ -1,16 +1,14 @@
 //! Threads that wait in epoll, in processes whose C library user space has probed.
 
-use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 
-use super::executor;
+use super::{executor, ids};
 use crate::kernel::{Registers, waits_in_epoll};
 
 #[inline(always)]
 fn waits() {
-    // SAFETY: no arguments.
-    executor::drives_loop(unsafe { bpf_get_current_pid_tgid() } as u32);
+    executor::drives_loop(ids().0);
 }
 
 /// `epoll_wait()`, `epoll_pwait()`, `epoll_pwait2()`.

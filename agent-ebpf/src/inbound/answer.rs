@@ -5,12 +5,13 @@ use core::ffi::c_void;
 
 use aya_ebpf::macros::{btf_tracepoint, cgroup_skb};
 use aya_ebpf::programs::{BtfTracePointContext, SkBuffContext};
+use baton_common::attribution::Claim;
 use baton_common::framing::{Follows, after_response_head};
 use baton_common::scan::{Scan, phase, stop};
 use baton_common::socket::{Socket, flag, role};
 
 use super::segment::Segment;
-use crate::context::{process, slot};
+use crate::context::{connection, process, python, slot};
 use crate::kernel::has_storage;
 use crate::maps::NAMES;
 use crate::scratch;
@@ -39,6 +40,9 @@ pub fn cgroup_skb_leave(ctx: SkBuffContext) -> i32 {
     // Nothing is expected where no request is open.
     if socket.role == role::ACCEPTED && socket.depth != 0 && policy::is_selected(socket) {
         if let Some(segment) = Segment::of(&ctx) {
+            if socket.flags & flag::TASKS != 0 {
+                python::writes(socket.slot.wrapping_sub(1));
+            }
             leaves(&ctx, socket, &segment);
         }
     }
@@ -166,6 +170,9 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     socket.depth = 0;
     if state == tcp_state::CLOSE || state == tcp_state::LAST_ACK {
         slot::release(socket);
+        if socket.flags & flag::TASKS != 0 {
+            connection::forget(&Claim::connection(socket.cookie, 0));
+        }
         if socket.flags & flag::COUNTED != 0 {
             socket.flags &= !flag::COUNTED;
             process::closed(socket.tgid);

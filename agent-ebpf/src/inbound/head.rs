@@ -10,7 +10,7 @@ use baton_common::scan::{lost, phase};
 use baton_common::socket::{Socket, flag};
 use baton_common::words::literal;
 
-use crate::context::{executor, goroutine, process, runtime, slot};
+use crate::context::{executor, goroutine, process, python, runtime, slot};
 use crate::flow::{self, Flow};
 use crate::kernel::{Tcp, is_only_thread};
 use crate::maps::SETTINGS;
@@ -107,15 +107,20 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -
     let tgid = claim.tgid;
     // Asked once for each connection, where the answer is final.
     if socket.flags & flag::THREADS == 0 {
-        if runtime::of(tgid) == kind::GO {
-            return goroutine::replace(tgid, |before| beside(claim, before));
+        match runtime::of(tgid) {
+            kind::GO => return goroutine::replace(tgid, |before| beside(claim, before)),
+            kind::PYTHON if python::reads(tid, tgid, socket.cookie, &claim) => {
+                socket.flags |= flag::TASKS;
+                return true;
+            }
+            _ => {}
         }
         if runtime::has_threads_only(tgid) {
             socket.flags |= flag::THREADS;
         }
     }
     let nonblocking = tcp.is_nonblocking();
-    let mut loops = nonblocking && is_carrier();
+    let mut loops = nonblocking && (is_carrier() || python::has_greenlets(tgid));
     // A virtual machine's threads that wait in epoll are marked.
     if tcp.is_watched()
         && attribution::reads_for_many(true, nonblocking, is_only_thread())
@@ -125,11 +130,19 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -
         loops = true;
     }
     if loops {
-        if socket.flags & flag::THREADS == 0 {
-            // It may turn out to be Go: a goroutine that reads another request before this one is answered is an event
-            // loop. For any other runtime this is noted for nobody, and goes when it is known.
-            let _ = goroutine::replace(tgid, |before| beside(claim, before));
-            runtime::noted(tgid);
+        match runtime::of(tgid) {
+            kind::PYTHON => {
+                if python::reads_outside(tid, tgid, &claim) {
+                    socket.flags |= flag::TASKS;
+                }
+            }
+            kind::ASKED | kind::NOTED => {
+                // It may turn out to be Go: a goroutine that reads another request before this one is answered is an
+                // event loop. For any other runtime this is noted for nobody, and goes when it is known.
+                let _ = goroutine::replace(tgid, |before| beside(claim, before));
+                runtime::noted(tgid);
+            }
+            _ => {}
         }
         claim.flags |= claim_flag::EVENT_LOOP;
     }

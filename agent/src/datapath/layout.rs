@@ -9,6 +9,12 @@ use crate::failure::Failure;
 /// Where the kernel shows its types (since 5.4, with `CONFIG_DEBUG_INFO_BTF`).
 pub(crate) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
+/// Where a thread's pthread_self() is in `task_struct`.
+#[cfg(target_arch = "aarch64")]
+const THREAD_POINTER: &[&str] = &["thread", "uw", "tp_value"];
+#[cfg(not(target_arch = "aarch64"))]
+const THREAD_POINTER: &[&str] = &["thread", "fsbase"];
+
 /// Reads the running kernel's BTF and resolves all offsets.
 ///
 /// # Errors
@@ -46,6 +52,14 @@ pub(crate) fn resolve() -> Result<Layout, Failure> {
         task_tgid: at("task_struct", &["tgid"])?,
         task_signal: at("task_struct", &["signal"])?,
         signal_threads: at("signal_struct", &["nr_threads"])?,
+        task_thread_pointer: at("task_struct", THREAD_POINTER)?,
+        task_files: at("task_struct", &["files"])?,
+        files_table: at("files_struct", &["fdt"])?,
+        table_files: at("fdtable", &["fd"])?,
+        table_size: at("fdtable", &["max_fds"])?,
+        file_private: at("file", &["private_data"])?,
+        socket_sk: at("socket", &["sk"])?,
+        sock_cookie: at("sock", &["__sk_common", "skc_cookie"])?,
     })
 }
 

@@ -10,7 +10,7 @@ use baton_common::attribution::Claim;
 use baton_common::flow::counter;
 use baton_common::names::Names;
 use baton_common::policy::{Settings, Workload};
-use baton_common::runtime::Object;
+use baton_common::runtime::{Object, Python};
 use baton_common::socket::Socket;
 
 use super::pod::Raw;
@@ -222,20 +222,25 @@ impl Datapath {
         self.map("RUNTIMES")
     }
 
+    /// Where the Python interpreters of processes keep what is looked up.
+    pub(crate) fn pythons(&mut self) -> anyhow::Result<HashMap<&mut MapData, u32, Raw<Python>>> {
+        self.map("PYTHONS")
+    }
+
     /// What each thread runs for.
     pub(crate) fn executors(&mut self) -> anyhow::Result<HashMap<&mut MapData, u32, Raw<Claim>>> {
         self.map("EXECUTORS")
     }
 
-    /// Removes what is known of the goroutines of process `id`.
-    pub(crate) fn forget_goroutines(&mut self, id: u32) -> anyhow::Result<()> {
+    /// Removes what is known of the light threads of process `id`.
+    pub(crate) fn forget_tasks(&mut self, id: u32) -> anyhow::Result<()> {
         fn clear<V: aya::Pod>(mut map: HashMap<&mut MapData, Raw<Object>, V>, id: u32) {
             let own: Vec<_> = map.keys().flatten().filter(|Raw(object)| object.tgid == u64::from(id)).collect();
             for object in own {
                 let _ = map.remove(&object);
             }
         }
-        clear::<Raw<Claim>>(self.map("GOROUTINES")?, id);
+        clear::<Raw<Claim>>(self.map("TASKS")?, id);
         clear::<Raw<Claim>>(self.map("GO_REQUESTS")?, id);
         clear::<u64>(self.map("GO_TRIPS")?, id);
         Ok(())

@@ -7,7 +7,7 @@ use baton_common::flow::Event;
 use baton_common::layout::Layout;
 use baton_common::names::Names;
 use baton_common::policy::{AddressKey, Settings, Workload};
-use baton_common::runtime::{Notice, Object};
+use baton_common::runtime::{Notice, Object, Python};
 use baton_common::socket::Socket;
 
 /// A value as the kernel side lays it out.
@@ -25,7 +25,7 @@ macro_rules! pod {
     };
 }
 
-pod!(Claim, Context, Layout, Names, AddressKey, Object, Settings, Workload, Socket);
+pod!(Claim, Context, Layout, Names, AddressKey, Object, Python, Settings, Workload, Socket);
 
 /// The flow event that `bytes` hold, if they have its size.
 pub(crate) fn event(bytes: &[u8]) -> Option<Event> {

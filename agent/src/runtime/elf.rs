@@ -42,6 +42,54 @@ impl<'a> Executable<'a> {
         self.file.dynamic_symbols().any(|symbol| symbol.is_undefined() && symbol.name() == Ok(name))
     }
 
+    /// Address and size of the symbol `name` that other files can use.
+    pub(crate) fn exported(&self, name: &str) -> Option<(u64, u64)> {
+        let mut all = self.file.dynamic_symbols();
+        let symbol = all.find(|symbol| symbol.is_definition() && symbol.name() == Ok(name))?;
+        Some((symbol.address(), symbol.size()))
+    }
+
+    /// The word at `address`, before the file is moved to where it is loaded.
+    pub(crate) fn word(&self, address: u64) -> Option<u64> {
+        let relocated = self.file.dynamic_relocations().and_then(|mut all| all.find(|(at, _)| *at == address));
+        if let Some((_, relocation)) = relocated {
+            return Some(relocation.addend().cast_unsigned());
+        }
+        let bytes = self.bytes(address)?.get(..8)?;
+        Some(u64::from_le_bytes(bytes.try_into().ok()?))
+    }
+
+    /// The text at `address`, which ends with a zero.
+    pub(crate) fn text(&self, address: u64) -> Option<&'a str> {
+        let bytes = self.bytes(address)?;
+        std::str::from_utf8(bytes.split(|byte| *byte == 0).next()?).ok()
+    }
+
+    /// What the file holds from `address` on, to the end of its segment.
+    fn bytes(&self, address: u64) -> Option<&'a [u8]> {
+        let segment = self.segment(address)?;
+        let (start, len) = segment.file_range();
+        let within = address - segment.address();
+        let start = usize::try_from(start.checked_add(within)?).ok()?;
+        self.data.get(start..start.checked_add(usize::try_from(len.checked_sub(within)?).ok()?)?)
+    }
+
+    fn segment(&self, address: u64) -> Option<object::Segment<'a, '_>> {
+        self.file
+            .segments()
+            .find(|segment| address >= segment.address() && address - segment.address() < segment.size())
+    }
+
+    /// Where the file's first byte is, before the file is moved to where it is loaded.
+    pub(crate) fn base(&self) -> Option<u64> {
+        self.file.segments().find(|segment| segment.file_range().0 == 0).map(|segment| segment.address())
+    }
+
+    /// Where in the file the code at `address` is.
+    pub(crate) fn offset(&self, address: u64) -> Option<u64> {
+        self.function(address, 1).map(|function| function.offset)
+    }
+
     /// Those of `names` that the file has: from the symbol tables, else from Go's own.
     pub(crate) fn functions(&self, names: &[&'static str]) -> HashMap<&'static str, Function> {
         let mut found = HashMap::new();
@@ -88,10 +136,7 @@ impl<'a> Executable<'a> {
 
     /// The function at `address` in memory, before the file is moved to where it is loaded.
     fn function(&self, address: u64, size: u64) -> Option<Function> {
-        let segment = self
-            .file
-            .segments()
-            .find(|segment| address >= segment.address() && address - segment.address() < segment.size())?;
+        let segment = self.segment(address)?;
         let (start, len) = segment.file_range();
         let within = address - segment.address();
         (size > 0 && within.checked_add(size)? <= len).then_some(Function { offset: start + within, size })

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::jvm;
 use super::point::Point;
+use super::python::Loaded;
 use super::tracker::{Support, examine};
+use super::{jvm, mapped, python};
 
 /// What a process runs, and what that means.
 #[derive(Clone, Debug, Serialize)]
@@ -43,8 +44,7 @@ pub(crate) struct Place {
 pub(crate) fn inspect(id: u32) -> std::io::Result<Inspection> {
     let path = PathBuf::from(format!("/proc/{id}/exe"));
     let executable = std::fs::read_link(&path)?;
-    let support = examine(&path).unwrap_or(Support::None);
-    let support = if matches!(support, Support::None) && jvm::is_loaded(id) { Support::Jvm } else { support };
+    let support = examine(&path).unwrap_or(Support::None).of_process(id);
     let at = |points: Vec<Point>, file: &Path| -> Vec<Place> {
         points.into_iter().map(|Point { program, offset }| Place { program, file: file.to_owned(), offset }).collect()
     };
@@ -71,19 +71,49 @@ pub(crate) fn inspect(id: u32) -> std::io::Result<Inspection> {
         Support::Jvm => {
             found.runtime = "java";
             found.told_apart_by = "threads; those that wait in epoll drive event loops";
-            match c_library(id) {
+            match c_library(id, jvm::points) {
                 Ok((file, points)) => found.probes = at(points, &file),
                 Err(reason) => found.reason = Some(reason),
+            }
+        }
+        Support::Python => {
+            found.runtime = "python";
+            match python(id) {
+                Ok(all) => {
+                    found.told_apart_by = "contexts (asyncio tasks and their like), else threads";
+                    found.probes = all.into_iter().flat_map(|(file, points)| at(points, &file)).collect();
+                }
+                Err(reason) => found.reason = Some(reason),
+            }
+            let loaded = Loaded::of(id);
+            if let Some(Err(reason)) = loaded.uvloop.map(|file| python::uvloop_points(&file.path)) {
+                found.reason = Some(reason);
+            }
+            if let Some(library) = loaded.queues {
+                found.told_apart_by = "threads";
+                found.reason = Some(format!("{library} sends requests in the context of others"));
             }
         }
     }
     Ok(found)
 }
 
-fn c_library(id: u32) -> Result<(PathBuf, Vec<Point>), String> {
-    let file = jvm::c_library(id).ok_or("it has no C library")?;
-    let points = jvm::points(&file)?;
-    Ok((file, points))
+fn c_library(id: u32, points: fn(&Path) -> Result<Vec<Point>, String>) -> Result<(PathBuf, Vec<Point>), String> {
+    let library = mapped::c_library(id).ok_or("it has no C library")?;
+    let points = points(&library.path)?;
+    Ok((library.path, points))
+}
+
+fn python(id: u32) -> Result<Vec<(PathBuf, Vec<Point>)>, String> {
+    let file = python::find(id).ok_or("its interpreter is not loaded")?;
+    let interpreter = python::examine(&file.path)?;
+    let mut all = vec![(file.path, interpreter.points), c_library(id, python::c_library_points)?];
+    if let Some(uvloop) = Loaded::of(id).uvloop
+        && let Ok(points) = python::uvloop_points(&uvloop.path)
+    {
+        all.push((uvloop.path, points));
+    }
+    Ok(all)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What is attached to Java virtual machines: probes that tell which of their
 //! threads wait in epoll. The others give a request all of their time.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::elf::Executable;
+use super::mapped;
 use super::point::Point;
 
 /// The function of the launcher's library that starts the virtual machine.
@@ -11,9 +12,6 @@ const LAUNCH: &str = "JLI_Launch";
 
 /// The virtual machine.
 const MACHINE: &str = "libjvm.so";
-
-/// File names of C libraries: glibc's, and that of old releases; musl's.
-const C_LIBRARIES: [&str; 3] = ["libc.so.", "libc-2.", "ld-musl-"];
 
 /// Functions of the C library that wait in epoll, or may.
 const FUNCTIONS: [(&str, &str); 4] = [
@@ -37,13 +35,7 @@ pub(super) fn is_launcher(executable: &Executable<'_>) -> bool {
 
 /// Whether the virtual machine is loaded in process `id`, whatever its program is.
 pub(super) fn is_loaded(id: u32) -> bool {
-    mapped(id, |name| name == MACHINE).is_some()
-}
-
-/// The C library of process `id`, as this process can open it; `None` if it is not loaded yet.
-pub(super) fn c_library(id: u32) -> Option<PathBuf> {
-    let path = mapped(id, |name| C_LIBRARIES.iter().any(|library| name.starts_with(library)))?;
-    Some(PathBuf::from(format!("/proc/{id}/root{path}")))
+    mapped::find(id, |name| name == MACHINE).is_some()
 }
 
 /// What is to be attached to the C library in the file `path`.
@@ -72,24 +64,14 @@ pub(super) fn waiting(id: u32) -> Vec<u32> {
         .collect()
 }
 
-/// The path of the first mapped file of process `id` whose name `is` right.
-fn mapped(id: u32, is: impl Fn(&str) -> bool) -> Option<String> {
-    let maps = std::fs::read_to_string(format!("/proc/{id}/maps")).ok()?;
-    maps.lines().find_map(|line| {
-        let path = &line[line.find('/')?..];
-        let name = Path::new(path).file_name()?.to_str()?;
-        is(name).then(|| path.to_owned())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_c_library_of_this_process_has_epoll_wait() {
-        let path = c_library(std::process::id()).expect("a C library");
-        let points = points(&path).expect("it has epoll_wait");
+        let library = mapped::c_library(std::process::id()).expect("a C library");
+        let points = points(&library.path).expect("it has epoll_wait");
         assert!(points.iter().any(|point| point.program == "libc_epoll_wait" && point.offset > 0));
         assert!(!is_loaded(std::process::id()));
     }

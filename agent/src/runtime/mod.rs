@@ -5,8 +5,10 @@ mod elf;
 mod go;
 mod inspect;
 mod jvm;
+mod mapped;
 mod pclntab;
 mod point;
+mod python;
 mod tracker;
 
 pub(crate) use inspect::{Inspection, inspect};

@@ -13,13 +13,14 @@ use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeLinkId, UProbeScope};
 use baton_common::attribution::{Claim, flag};
 use baton_common::flow::Reason;
-use baton_common::runtime::{kind, notice};
+use baton_common::runtime::{Python, kind, loaded, notice};
 use object::Architecture;
 use tokio::io::unix::AsyncFd;
 
 use super::elf::Executable;
 use super::point::Point;
-use super::{go, jvm};
+use super::python::{Interpreter, Loaded};
+use super::{go, jvm, mapped, python};
 use crate::datapath::load::Datapath;
 use crate::datapath::pod::{self, Raw};
 
@@ -35,17 +36,31 @@ pub(super) enum Support {
     Go(Vec<Point>),
     /// A Java virtual machine.
     Jvm,
+    /// Python.
+    Python,
     /// A runtime that is known but not understood, and why.
     Refused(String),
 }
 
-/// How long a new process is given to load its C library.
+impl Support {
+    /// What process `id` needs, whose executable file needs this: it may have
+    /// loaded a virtual machine or an interpreter as a library.
+    pub(super) fn of_process(self, id: u32) -> Self {
+        match self {
+            Self::None if jvm::is_loaded(id) => Self::Jvm,
+            Self::None if python::is_loaded(id) => Self::Python,
+            known => known,
+        }
+    }
+}
+
+/// How long a new process is given to load its libraries.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Time between two looks for it.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A process whose C library is not loaded yet.
+/// A process whose libraries are not loaded yet.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     id: u32,
@@ -63,7 +78,8 @@ struct Probe {
 pub(crate) struct Tracker {
     notices: AsyncFd<RingBuf<MapData>>,
     executables: HashMap<Identity, Support>,
-    c_libraries: HashMap<Identity, Result<Vec<Point>, String>>,
+    libraries: HashMap<(Identity, &'static str), Result<Vec<Point>, String>>,
+    interpreters: HashMap<Identity, Result<Interpreter, String>>,
     attached: HashMap<u32, Vec<Probe>>,
     pending: Vec<Pending>,
 }
@@ -78,7 +94,8 @@ impl Tracker {
         Ok(Self {
             notices,
             executables: HashMap::new(),
-            c_libraries: HashMap::new(),
+            libraries: HashMap::new(),
+            interpreters: HashMap::new(),
             attached: HashMap::new(),
             pending: Vec::new(),
         })
@@ -100,6 +117,7 @@ impl Tracker {
             tracing::debug!(process = found.tgid, about = found.about, "news");
             match found.about {
                 notice::ENDED => self.forget(datapath, found.tgid),
+                notice::SERVES if self.attached.contains_key(&found.tgid) => self.look_again(datapath, found.tgid)?,
                 _ => self.look(datapath, found.tgid, Instant::now() + PATIENCE)?,
             }
         }
@@ -124,49 +142,99 @@ impl Tracker {
         let path = PathBuf::from(format!("/proc/{id}/exe"));
         // It may have ended.
         let Some(support) = self.support(&path) else { return Ok(()) };
-        let support = if matches!(support, Support::None) && jvm::is_loaded(id) { Support::Jvm } else { support };
-        let (kind, attached) = match support {
-            Support::None => (kind::NONE, Ok(())),
-            Support::Refused(reason) => (kind::NONE, Err(anyhow::anyhow!(reason))),
-            Support::Go(points) => (kind::GO, self.attach(datapath, &points, &path, id)),
-            Support::Jvm => {
-                let Some(library) = jvm::c_library(id) else {
-                    if start < until {
-                        self.pending.push(Pending { id, until });
-                    }
-                    return Ok(());
-                };
-                (kind::JVM, self.attach_to_jvm(datapath, &library, id))
-            }
+        let attached = match support.of_process(id) {
+            Support::None => Ok(Some(kind::NONE)),
+            Support::Refused(reason) => Err(anyhow::anyhow!(reason)),
+            Support::Go(points) => self.attach(datapath, &points, &path, id).map(|()| Some(kind::GO)),
+            Support::Jvm => self.attach_to_jvm(datapath, id),
+            Support::Python => self.attach_to_python(datapath, id),
         };
-        if kind != kind::GO && datapath.runtimes()?.get(&id, 0).is_ok_and(|known| known == kind::NOTED) {
-            // In case that it was Go. To look for it takes a walk over all goroutines of the node.
-            let _ = datapath.forget_goroutines(id);
-        }
-        match attached {
-            Ok(()) => {
-                tracing::info!(process = id, kind, took = ?start.elapsed(), "looked at");
-                // Where it has ended meanwhile, the entry is of the next process with this number, which begins anew.
-                datapath.runtimes()?.insert(id, kind, 0).context("failed to say which runtime a process has")
+        let kind = match attached {
+            Ok(Some(kind)) => kind,
+            Ok(None) => {
+                if start < until {
+                    self.pending.push(Pending { id, until });
+                }
+                return Ok(());
             }
             Err(error) => {
                 tracing::warn!(process = id, error = format!("{error:#}"), "its runtime is not supported");
                 self.forget(datapath, id);
-                Ok(())
+                kind::NONE
             }
+        };
+        if kind != kind::GO && datapath.runtimes()?.get(&id, 0).is_ok_and(|known| known == kind::NOTED) {
+            // In case that it was Go. To look for it takes a walk over all light threads of the node.
+            let _ = datapath.forget_tasks(id);
         }
+        tracing::info!(process = id, kind, took = ?start.elapsed(), "looked at");
+        // Where it has ended meanwhile, the entry is of the next process with this number, which begins anew.
+        datapath.runtimes()?.insert(id, kind, 0).context("failed to say which runtime a process has")
     }
 
-    fn attach_to_jvm(&mut self, datapath: &mut Datapath, library: &Path, id: u32) -> anyhow::Result<()> {
-        let identity = identity(library).context("its C library is gone")?;
-        let points = self.c_libraries.entry(identity).or_insert_with(|| jvm::points(library));
-        let points = points.clone().map_err(anyhow::Error::msg)?;
-        self.attach(datapath, &points, library, id)?;
+    /// Attaches to a Java virtual machine; `None` if it is too early for that.
+    fn attach_to_jvm(&mut self, datapath: &mut Datapath, id: u32) -> anyhow::Result<Option<u32>> {
+        let Some(library) = mapped::c_library(id) else { return Ok(None) };
+        self.attach_to_library(datapath, &library.path, "java", jvm::points, id)?;
         // Who was in epoll before the probes were there.
         for thread in jvm::waiting(id) {
             datapath.executors()?.insert(thread, Raw(event_loop()), 0).context("failed to mark a thread")?;
         }
+        Ok(Some(kind::JVM))
+    }
+
+    /// Attaches to Python; `None` if it is too early for that.
+    fn attach_to_python(&mut self, datapath: &mut Datapath, id: u32) -> anyhow::Result<Option<u32>> {
+        let (Some(file), Some(library)) = (python::find(id), mapped::c_library(id)) else { return Ok(None) };
+        let identity = identity(&file.path).context("its interpreter is gone")?;
+        let interpreter = self.interpreters.entry(identity).or_insert_with(|| python::examine(&file.path));
+        let interpreter = interpreter.clone().map_err(anyhow::Error::msg)?;
+        self.attach(datapath, &interpreter.points, &file.path, id)?;
+        self.attach_to_library(datapath, &library.path, "python", python::c_library_points, id)?;
+        let found = Loaded::of(id);
+        let uvloop = self.attach_to_uvloop(datapath, &found, id);
+        let found = Python { flags: found.flags(uvloop), ..interpreter.at(file.start) };
+        datapath.pythons()?.insert(id, Raw(found), 0).context("failed to say where Python keeps its threads")?;
+        Ok(Some(kind::PYTHON))
+    }
+
+    /// Attaches to uvloop in process `id`, if it is `found` there.
+    fn attach_to_uvloop(&mut self, datapath: &mut Datapath, found: &Loaded, id: u32) -> bool {
+        let Some(uvloop) = &found.uvloop else { return false };
+        let attached = self.attach_to_library(datapath, &uvloop.path, "uvloop", python::uvloop_points, id);
+        if let Err(error) = &attached {
+            tracing::warn!(process = id, error = format!("{error:#}"), "its event loop is not supported");
+        }
+        attached.is_ok()
+    }
+
+    /// Looks for what process `id` has loaded since it was looked at.
+    fn look_again(&mut self, datapath: &mut Datapath, id: u32) -> anyhow::Result<()> {
+        let Ok(Raw(mut python)) = datapath.pythons()?.get(&id, 0) else { return Ok(()) };
+        let found = Loaded::of(id);
+        let uvloop = python.flags & loaded::UVLOOP != 0 || self.attach_to_uvloop(datapath, &found, id);
+        let flags = found.flags(uvloop);
+        if python.flags != flags {
+            python.flags = flags;
+            datapath.pythons()?.insert(id, Raw(python), 0).context("failed to say what a process has loaded")?;
+            tracing::info!(process = id, loaded = ?found, "looked at again");
+        }
         Ok(())
+    }
+
+    /// Attaches what `points` finds in the shared library `path` for `purpose`.
+    fn attach_to_library(
+        &mut self,
+        datapath: &mut Datapath,
+        path: &Path,
+        purpose: &'static str,
+        points: impl Fn(&Path) -> Result<Vec<Point>, String>,
+        id: u32,
+    ) -> anyhow::Result<()> {
+        let identity = identity(path).with_context(|| format!("{} is gone", path.display()))?;
+        let points = self.libraries.entry((identity, purpose)).or_insert_with(|| points(path));
+        let points = points.clone().map_err(anyhow::Error::msg)?;
+        self.attach(datapath, &points, path, id)
     }
 
     fn attach(&mut self, datapath: &mut Datapath, points: &[Point], path: &Path, id: u32) -> anyhow::Result<()> {
@@ -196,9 +264,10 @@ impl Tracker {
         for Probe { program, link } in probes {
             let _ = datapath.probe(program).and_then(|probe| Ok(probe.detach(link)?));
         }
+        let _ = datapath.pythons().map(|mut all| all.remove(&id));
         // What is left of it only takes room: no process looks it up.
-        if let Err(error) = datapath.forget_goroutines(id) {
-            tracing::warn!(process = id, error = format!("{error:#}"), "what is known of its goroutines stays");
+        if let Err(error) = datapath.forget_tasks(id) {
+            tracing::warn!(process = id, error = format!("{error:#}"), "what is known of its light threads stays");
         }
     }
 }
@@ -224,6 +293,7 @@ pub(super) fn examine(path: &Path) -> Option<Support> {
         Some(Ok(points)) => Support::Go(points),
         Some(Err(reason)) => Support::Refused(reason),
         None if jvm::is_launcher(executable) => Support::Jvm,
+        None if python::is_interpreter(executable) => Support::Python,
         None => Support::None,
     })
 }

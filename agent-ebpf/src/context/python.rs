@@ -1,0 +1,252 @@
+//! Python contexts as executors: `asyncio` and its like run each task in a
+//! context (`contextvars`, PEP 567) of its own, and a context's copy belongs to
+//! what the original was current for.
+//!
+//! The probes sit in the Python processes that user space has looked at, and
+//! nowhere else.
+
+use aya_ebpf::helpers::bpf_probe_read_user;
+use aya_ebpf::macros::{map, uprobe, uretprobe};
+use aya_ebpf::maps::HashMap;
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+use baton_common::attribution::{Claim, kind};
+use baton_common::flow::Reason;
+use baton_common::runtime::{Object, Python, loaded, notice};
+
+use super::{connection, executor, ids, runtime, task, uvloop};
+use crate::kernel::{Registers, cookie_of, current_ids, thread_pointer};
+
+/// Threads of a process that are looked through for the current one.
+const MAX_THREADS: u32 = 128;
+
+/// Where the interpreters of processes keep what is looked up. Written by user space.
+#[map]
+static PYTHONS: HashMap<u32, Python> = HashMap::with_max_entries(4096, 1);
+
+/// The `PyThreadState` of threads, once it was found.
+#[map]
+static PYTHON_THREADS: HashMap<u32, u64> = HashMap::with_max_entries(16_384, 1);
+
+/// The connection that a thread has accepted last.
+#[map]
+static ACCEPTED: HashMap<u32, Accepted> = HashMap::with_max_entries(16_384, 1);
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Accepted {
+    /// The socket's cookie.
+    cookie: u64,
+    /// The context in which it was accepted.
+    context: u64,
+}
+
+#[inline(always)]
+fn read(address: u64) -> u64 {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_user(address as *const u64) }.unwrap_or(0)
+}
+
+/// Where the interpreter of process `tgid` keeps what is looked up.
+#[inline(always)]
+fn of(tgid: u32) -> Option<Python> {
+    // SAFETY: copied at once.
+    unsafe { PYTHONS.get(tgid) }.copied()
+}
+
+/// Address of the context in which the current thread `tid` of process `tgid` runs; 0 if there is none.
+#[inline(always)]
+fn current(tid: u32, tgid: u32) -> u64 {
+    python_context(tid, tgid)
+}
+
+/// See [`current`]. A function with a global symbol is verified once, by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn python_context(tid: u32, tgid: u32) -> u64 {
+    let Some(python) = of(tgid) else { return 0 };
+    let own = thread_pointer();
+    // SAFETY: copied at once.
+    let mut state = unsafe { PYTHON_THREADS.get(tid) }.copied().unwrap_or(0);
+    if state == 0 || read(state + u64::from(python.thread)) != own {
+        state = find(&python, own);
+        if state == 0 {
+            return 0;
+        }
+        let _ = PYTHON_THREADS.insert(tid, state, 0);
+    }
+    read(state + u64::from(python.context))
+}
+
+/// The `PyThreadState` of the thread whose pthread_self() is `own`.
+#[inline(always)]
+fn find(python: &Python, own: u64) -> u64 {
+    let mut state = read(read(python.interpreter) + u64::from(python.threads));
+    for _ in 0..MAX_THREADS {
+        if state == 0 || read(state + u64::from(python.thread)) == own {
+            return state;
+        }
+        state = read(state + u64::from(python.next));
+    }
+    0
+}
+
+/// The claim of what thread `tid` of process `tgid` runs now.
+#[inline(always)]
+pub(crate) fn claim(tid: u32, tgid: u32) -> Claim {
+    let mut claim = Claim::none(Reason::NoContext);
+    python_claim(&raw mut claim, tid, tgid);
+    claim
+}
+
+/// See [`claim`]. A function with a global symbol is verified once, by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn python_claim(claim: *mut Claim, tid: u32, tgid: u32) -> u32 {
+    if claim.is_null() {
+        return 0;
+    }
+    let task = Object { address: current(tid, tgid), tgid: u64::from(tgid) };
+    let found = connection::current(task::of(task), task.address, tgid);
+    let found = if found.kind == kind::NONE { uvloop::claim(tid).unwrap_or(found) } else { found };
+    // SAFETY: checked for null; the verifier checks the rest at each call.
+    unsafe { *claim = found };
+    1
+}
+
+/// The current thread has read a head or body for `claim` from the connection
+/// with this socket `cookie`. Returns whether contexts are what tells its requests apart.
+#[inline(always)]
+pub(crate) fn reads(tid: u32, tgid: u32, cookie: u64, claim: &Claim) -> bool {
+    let _ = ACCEPTED.remove(tid);
+    if of(tgid).is_none_or(|python| python.flags & loaded::QUEUES != 0) {
+        return false;
+    }
+    let task = Object { address: current(tid, tgid), tgid: u64::from(tgid) };
+    let of_connection = Claim::connection(cookie, 0);
+    // A reader that starts again after a pause is made by the request that paused it.
+    let is_its = task.address != 0 && task::of(task).is_of_connection(cookie);
+    if is_its && connection::reads(&of_connection, claim, task.address) {
+        task::set(task, &of_connection);
+        executor::drives_loop(tid);
+        return true;
+    }
+    connection::reads(&of_connection, claim, 0);
+    false
+}
+
+/// As [`reads`], where a loop reads outside of any context that belongs to the connection.
+#[inline(always)]
+pub(crate) fn reads_outside(tid: u32, tgid: u32, claim: &Claim) -> bool {
+    let Some(python) = PYTHONS.get_ptr_mut(tgid) else { return false };
+    // SAFETY: words of a map value; asking twice does no harm.
+    let flags = unsafe {
+        if (*python).asked == 0 {
+            (*python).asked = 1;
+            runtime::tell(tgid, notice::SERVES);
+        }
+        (*python).flags
+    };
+    flags & loaded::UVLOOP != 0 && flags & loaded::QUEUES == 0 && uvloop::reads(tid, claim)
+}
+
+/// Whether a thread of process `tgid` that reads from a non-blocking socket may
+/// switch to other requests' code at any time.
+#[inline(always)]
+pub(crate) fn has_greenlets(tgid: u32) -> bool {
+    of(tgid).is_some_and(|python| python.flags & loaded::GREENLETS != 0)
+}
+
+/// What thread `tid` reads cannot be followed any more.
+#[inline(always)]
+pub(crate) fn forget(tid: u32, tgid: u32) {
+    let claim = task::of(Object { address: current(tid, tgid), tgid: u64::from(tgid) });
+    if claim.kind == kind::CONNECTION {
+        connection::forget(&claim);
+    }
+    uvloop::forget(tid);
+}
+
+/// A part of a response leaves on the connection in `slot`, most likely in the
+/// time of the thread that writes it.
+#[inline(always)]
+pub(crate) fn writes(slot: u32) {
+    let (tid, tgid) = current_ids();
+    let address = current(tid, tgid);
+    if address != 0 {
+        connection::writes(Object { address, tgid: u64::from(tgid) }, slot);
+    }
+}
+
+/// Thread `tid` ends.
+#[inline(always)]
+pub(super) fn ended(tid: u32) {
+    let _ = PYTHON_THREADS.remove(tid);
+    let _ = ACCEPTED.remove(tid);
+    uvloop::forget(tid);
+}
+
+/// A return of `PyContext_CopyCurrent()`: its result is a new context.
+#[uretprobe]
+pub fn python_copies(ctx: RetProbeContext) -> u32 {
+    let (tid, tgid) = ids();
+    let child = Object { address: Registers::at_return(&ctx).first(), tgid: u64::from(tgid) };
+    let parent = Object { address: current(tid, tgid), tgid: u64::from(tgid) };
+    let mut claim = connection::passed_on(parent);
+    if claim.kind == kind::NONE {
+        if let Some(scope) = uvloop::made(tid) {
+            claim = scope;
+        } else if let Some(cookie) = accepted(tid, parent.address) {
+            claim = Claim::connection(cookie, 0);
+            connection::begin(&claim);
+        }
+    }
+    if claim.kind == kind::NONE {
+        task::forget(child);
+    } else {
+        task::set(child, &claim);
+    }
+    0
+}
+
+/// The connection that thread `tid` has accepted in `context`, for the first
+/// context that it makes there afterwards.
+#[inline(always)]
+fn accepted(tid: u32, context: u64) -> Option<u64> {
+    // SAFETY: copied at once.
+    let accepted = unsafe { ACCEPTED.get(tid) }.copied()?;
+    if context == 0 || accepted.context != context {
+        return None;
+    }
+    let _ = ACCEPTED.remove(tid);
+    Some(accepted.cookie)
+}
+
+/// `context_tp_dealloc(context)`: its memory may become another's.
+#[uprobe]
+pub fn python_forgets(ctx: ProbeContext) -> u32 {
+    let (_, tgid) = ids();
+    task::forget(Object { address: Registers::of(&ctx).c_first(), tgid: u64::from(tgid) });
+    0
+}
+
+/// A return of `accept()` or `accept4()`.
+#[uretprobe]
+pub fn libc_accept(ctx: RetProbeContext) -> u32 {
+    let (tid, tgid) = ids();
+    let fd = Registers::at_return(&ctx).first() as i32;
+    let context = if fd < 0 { 0 } else { current(tid, tgid) };
+    let cookie = if context == 0 { 0 } else { cookie_of(fd as u32) };
+    if cookie == 0 {
+        let _ = ACCEPTED.remove(tid);
+    } else {
+        let _ = ACCEPTED.insert(tid, Accepted { cookie, context }, 0);
+    }
+    0
+}
+
+/// `listen()`: what an application needs is loaded by then.
+#[uprobe]
+pub fn libc_listen(_ctx: ProbeContext) -> u32 {
+    runtime::tell(ids().1, notice::SERVES);
+    0
+}
