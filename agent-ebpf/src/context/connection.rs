@@ -12,7 +12,7 @@ use super::task;
 /// By the socket's cookie (with 0 as process), or by a number that was given to
 /// a library's object for the connection. One that was dropped for want of room has no request.
 #[map]
-static CONNECTIONS: LruHashMap<Object, Connection> = LruHashMap::with_max_entries(16_384, 0);
+static CONNECTIONS: LruHashMap<Object, Connection> = LruHashMap::with_max_entries(8192, 0);
 
 /// The key of the connection of which `claim` is.
 #[inline(always)]

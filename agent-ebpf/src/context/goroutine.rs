@@ -28,7 +28,7 @@ static GO_TRIPS: HashMap<Object, u64> = HashMap::with_max_entries(16_384, 0);
 
 /// The goroutine that is making another one, by thread.
 #[map]
-static GO_PARENTS: HashMap<u32, u64> = HashMap::with_max_entries(16_384, 0);
+static GO_PARENTS: HashMap<u32, u64> = HashMap::with_max_entries(4096, 0);
 
 /// The current process.
 #[inline(always)]

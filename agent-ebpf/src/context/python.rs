@@ -5,7 +5,10 @@
 //! The probes sit in the Python processes that user space has looked at, and
 //! nowhere else.
 
+use core::ffi::c_void;
+
 use aya_ebpf::helpers::bpf_probe_read_user;
+use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::macros::{map, uprobe, uretprobe};
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
@@ -77,16 +80,31 @@ pub extern "C" fn python_context(tid: u32, tgid: u32) -> u64 {
     read(state + u64::from(python.context))
 }
 
-/// The `PyThreadState` of the thread whose pthread_self() is `own`.
+/// The `PyThreadState` of the thread whose pthread_self() is `own`; 0 if there is none.
 #[inline(always)]
 fn find(python: &Python, own: u64) -> u64 {
-    let mut state = read(read(python.interpreter) + u64::from(python.threads));
-    for _ in 0..MAX_THREADS {
-        if state == 0 || read(state + u64::from(python.thread)) == own {
-            return state;
-        }
-        state = read(state + u64::from(python.next));
+    let state = read(read(python.interpreter) + u64::from(python.threads));
+    let mut search = Search { state, own, thread: python.thread, next: python.next };
+    // SAFETY: `search` outlives the call.
+    let turns = unsafe { bpf_loop(MAX_THREADS, search_turn as *mut c_void, (&raw mut search).cast(), 0) };
+    if turns < i64::from(MAX_THREADS) { search.state } else { 0 }
+}
+
+#[repr(C)]
+struct Search {
+    state: u64,
+    own: u64,
+    thread: u32,
+    next: u32,
+}
+
+extern "C" fn search_turn(_index: u32, search: *mut Search) -> i64 {
+    // SAFETY: it lives in the caller's frame.
+    let search = unsafe { &mut *search };
+    if search.state == 0 || read(search.state + u64::from(search.thread)) == search.own {
+        return 1;
     }
+    search.state = read(search.state + u64::from(search.next));
     0
 }
 

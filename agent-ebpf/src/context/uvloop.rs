@@ -23,7 +23,7 @@ static SCOPES: HashMap<u32, Scope> = HashMap::with_max_entries(16_384, 1);
 /// The numbers of connections, by uvloop's object. Such an object's memory may
 /// become another's, a number does not.
 #[map]
-static TRANSPORTS: LruHashMap<Object, u64> = LruHashMap::with_max_entries(16_384, 0);
+static TRANSPORTS: LruHashMap<Object, u64> = LruHashMap::with_max_entries(8192, 0);
 
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, anyhow};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf, SkStorage, SockHash};
-use aya::programs::{BtfTracePoint, CgroupSkb, Iter, SkMsg, SkSkb, SockOps, UProbe};
+use aya::programs::{BtfTracePoint, CgroupSkb, Program, SkMsg, SkSkb, SockOps, UProbe};
 use aya::util::nr_cpus;
 use aya::{Btf, Ebpf, EbpfLoader};
 use baton_common::attribution::Claim;
@@ -24,6 +24,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ba
 /// The tracepoints with types that are attached, in this order.
 const TRACEPOINTS: [&str; 5] =
     ["sched_process_exit", "sched_process_fork", "sched_process_exec", "inet_sock_set_state", "sock_recv_length"];
+
+/// The other programs that are always loaded.
+const LOADED: [&str; 4] = ["sock_ops_enrol", "cgroup_skb_leave", "sk_msg_write", "iter_tcp_leave"];
 
 /// What is chosen before loading.
 #[derive(Clone, Copy, Debug)]
@@ -75,20 +78,22 @@ impl Datapath {
     fn load_programs(&mut self) -> anyhow::Result<()> {
         let btf = Btf::from_sys_fs().map_err(|error| Failure::NoBtf(error.to_string()))?;
         let members = self.members()?.fd().try_clone().context("failed to copy the map's descriptor")?;
-        let sock_ops: &mut SockOps = self.program("sock_ops_enrol")?;
-        sock_ops.load().map_err(|error| refused("sock_ops_enrol", &error))?;
-        let leave: &mut CgroupSkb = self.program("cgroup_skb_leave")?;
-        leave.load().map_err(|error| refused("cgroup_skb_leave", &error))?;
-        let sk_msg: &mut SkMsg = self.program("sk_msg_write")?;
-        sk_msg.load().map_err(|error| refused("sk_msg_write", &error))?;
-        sk_msg.attach(&members).context("failed to attach sk_msg_write to the SOCKHASH")?;
+        // The kernel looks at each program for up to a quarter of a second: at all of them at once.
+        let is_needed = |name: &str| LOADED.contains(&name) || TRACEPOINTS.contains(&name);
+        std::thread::scope(|scope| -> anyhow::Result<()> {
+            let all = self.ebpf.programs_mut().filter(|(name, _)| is_needed(name));
+            let loading: Vec<_> =
+                all.map(|(name, program)| scope.spawn(|| load_program(name, program, &btf))).collect();
+            let loaded = loading.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("loading panicked"))?);
+            loaded.collect()
+        })?;
+        self.program::<SkMsg>("sk_msg_write")?
+            .attach(&members)
+            .context("failed to attach sk_msg_write to the SOCKHASH")?;
         for name in TRACEPOINTS {
             let program: &mut BtfTracePoint = self.program(name)?;
-            program.load(name, &btf).map_err(|error| refused(name, &error))?;
             program.attach().with_context(|| format!("failed to attach to the tracepoint {name}"))?;
         }
-        let iter: &mut Iter = self.program("iter_tcp_leave")?;
-        iter.load("tcp", &btf).map_err(|error| refused("iter_tcp_leave", &error))?;
         Ok(())
     }
 
@@ -266,6 +271,18 @@ impl Datapath {
         let index = u32::try_from(workload as usize * counter::COUNT + index)?;
         Ok(counters.get(&index, 0)?.iter().sum())
     }
+}
+
+fn load_program(name: &str, program: &mut Program, btf: &Btf) -> anyhow::Result<()> {
+    let loaded = match program {
+        Program::SockOps(program) => program.load(),
+        Program::CgroupSkb(program) => program.load(),
+        Program::SkMsg(program) => program.load(),
+        Program::BtfTracePoint(program) => program.load(name, btf),
+        Program::Iter(program) => program.load("tcp", btf),
+        _ => anyhow::bail!("nobody knows how to load the program {name}"),
+    };
+    Ok(loaded.map_err(|error| refused(name, &error))?)
 }
 
 /// Reading the kernel's types takes tens of megabytes for a moment, which the C
