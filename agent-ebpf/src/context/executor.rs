@@ -25,10 +25,11 @@ pub(crate) fn of_writer(tid: u32, tgid: u32) -> Claim {
         return claim;
     }
     let own = match runtime::of(tgid) {
-        runtime_kind::GO => goroutine::get(tgid),
+        runtime_kind::GO => Some(goroutine::get(tgid)),
         runtime_kind::PYTHON => python::claim(tid, tgid),
-        _ => return claim,
+        _ => None,
     };
+    let Some(own) = own else { return claim };
     // What its process was started for counts where nothing else is known.
     if claim.kind == kind::SHARED && own.kind == kind::NONE && own.reason == Reason::NoContext as u8 {
         return claim;

@@ -108,12 +108,11 @@ extern "C" fn search_turn(_index: u32, search: *mut Search) -> i64 {
     0
 }
 
-/// The claim of what thread `tid` of process `tgid` runs now.
+/// The claim of what thread `tid` of process `tgid` runs now; `None` where the thread's own is what counts.
 #[inline(always)]
-pub(crate) fn claim(tid: u32, tgid: u32) -> Claim {
+pub(crate) fn claim(tid: u32, tgid: u32) -> Option<Claim> {
     let mut claim = Claim::none(Reason::NoContext);
-    python_claim(&raw mut claim, tid, tgid);
-    claim
+    if python_claim(&raw mut claim, tid, tgid) != 0 { Some(claim) } else { None }
 }
 
 /// See [`claim`]. A function with a global symbol is verified once, by itself.
@@ -128,7 +127,9 @@ pub extern "C" fn python_claim(claim: *mut Claim, tid: u32, tgid: u32) -> u32 {
     let found = if found.kind == kind::NONE { uvloop::claim(tid).unwrap_or(found) } else { found };
     // SAFETY: checked for null; the verifier checks the rest at each call.
     unsafe { *claim = found };
-    1
+    // Contexts say nothing where others' requests are sent in them.
+    let says_nothing = of(tgid).is_none_or(|python| python.flags & (loaded::QUEUES | loaded::GREENLETS) != 0);
+    u32::from(found.kind != kind::NONE || !says_nothing)
 }
 
 /// The current thread has read a head or body for `claim` from the connection
