@@ -203,6 +203,17 @@ impl Claim {
         self.flags & flag::EVENT_LOOP != 0
     }
 
+    /// This claim, made by a read, of an executor that had the claim `before`, which `is_open` knows to be on an
+    /// open request that it read itself: with two of them at a time it drives an event loop.
+    #[inline(always)]
+    #[must_use]
+    pub fn beside(mut self, before: &Self, is_open: impl FnOnce(&Self) -> bool) -> Self {
+        if before.slot != self.slot && is_open(before) {
+            self.flags |= flag::EVENT_LOOP;
+        }
+        self
+    }
+
     /// The claim that something started by this claim's holder gets. `process`
     /// is the state of the claim's process.
     ///
@@ -266,5 +277,7 @@ impl Claim {
     }
 }
 
+#[cfg(test)]
+mod replay;
 #[cfg(test)]
 mod tests;

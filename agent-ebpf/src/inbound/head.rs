@@ -108,7 +108,7 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -
     // Asked once for each connection, where the answer is final.
     if socket.flags & flag::THREADS == 0 {
         match runtime::of(tgid) {
-            kind::GO => return goroutine::replace(tgid, |before| beside(claim, before)),
+            kind::GO => return goroutine::replace(tgid, |before| claim.beside(before, executor::is_open)),
             kind::PYTHON if python::reads(tid, tgid, socket.cookie, &claim) => {
                 socket.flags |= flag::TASKS;
                 return true;
@@ -139,24 +139,14 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -
             kind::ASKED | kind::NOTED => {
                 // It may turn out to be Go: a goroutine that reads another request before this one is answered is an
                 // event loop. For any other runtime this is noted for nobody, and goes when it is known.
-                let _ = goroutine::replace(tgid, |before| beside(claim, before));
+                let _ = goroutine::replace(tgid, |before| claim.beside(before, executor::is_open));
                 runtime::noted(tgid);
             }
             _ => {}
         }
         claim.flags |= claim_flag::EVENT_LOOP;
     }
-    executor::replace(tid, |before| beside(claim, before))
-}
-
-/// `claim` of an executor that had the claim `before`: with two open at a time
-/// it drives an event loop.
-#[inline(always)]
-fn beside(mut claim: Claim, before: &Claim) -> Claim {
-    if before.slot != claim.slot && executor::is_open(before) {
-        claim.flags |= claim_flag::EVENT_LOOP;
-    }
-    claim
+    executor::replace(tid, |before| claim.beside(before, executor::is_open))
 }
 
 /// See [`attribution::is_carrier`].
