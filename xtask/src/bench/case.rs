@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::cgroup::Cgroup;
-use crate::process::Service;
+use crate::process::{self, Service};
 use crate::scratch::Scratch;
 use crate::{wait, workspace};
 
@@ -29,14 +29,26 @@ pub(super) enum Case {
     Unselected,
     /// Flask under gunicorn (gthread) that relays with requests, under `baton exec`
     Flask,
+    /// FastAPI on uvicorn (uvloop) that relays with httpx, under `baton exec`
+    Fastapi,
+    /// Go's net/http, server and client, under `baton exec`
+    Go,
+    /// Express on Node.js that relays with http.get, under `baton exec`, which refuses it
+    Express,
 }
 
 impl Case {
+    pub(super) const ALL: [Self; 6] =
+        [Self::Relay, Self::Unselected, Self::Flask, Self::Fastapi, Self::Go, Self::Express];
+
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Relay => "(a) a relay that does nothing else",
             Self::Unselected => "(b) the same relay, unselected",
             Self::Flask => "(c) Flask under gunicorn",
+            Self::Fastapi => "(d) FastAPI on uvicorn",
+            Self::Go => "(e) Go's net/http",
+            Self::Express => "(f) Express on Node.js",
         }
     }
 
@@ -46,12 +58,19 @@ impl Case {
             Self::Relay => 0.92,
             Self::Unselected => 0.995,
             Self::Flask => 0.98,
+            Self::Fastapi | Self::Express => 0.95,
+            Self::Go => 0.93,
         }
     }
 
-    /// Whether headers are to arrive at the backend while baton is on.
+    /// Whether the program runs with propagation on.
     pub(super) fn is_selected(self) -> bool {
         self != Self::Unselected
+    }
+
+    /// Whether headers are to arrive at the backend while baton is on.
+    pub(super) fn carries(self) -> bool {
+        self.is_selected() && self != Self::Express
     }
 
     /// Starts the programs of one run and waits until they listen.
@@ -60,6 +79,9 @@ impl Case {
         let program = match self {
             Self::Relay | Self::Unselected => bench.relay(port),
             Self::Flask => bench.flask(port),
+            Self::Fastapi => bench.fastapi(port),
+            Self::Go => bench.go(port)?,
+            Self::Express => bench.express(port),
         };
         let mut stage =
             Stage { port, services: Vec::new(), baton: None, cgroup: Cgroup::new("bench-program")?, idle: None };
@@ -120,6 +142,37 @@ impl Bench<'_> {
         command.arg(workspace::root().join("xtask/bench")).arg("relay_flask:app");
         command.env("BACKEND", format!("http://127.0.0.1:{}", self.backend_port));
         command.env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
+
+    fn fastapi(&self, port: u16) -> Command {
+        let mut command = Command::new(workspace::venv().join("bin/python"));
+        command.args(["-m", "uvicorn", "relay_fastapi:app", "--loop", "uvloop", "--http", "h11"]);
+        command.args(["--log-level", "warning", "--port", &port.to_string(), "--app-dir"]);
+        command.arg(workspace::root().join("xtask/bench")).env("PYTHONDONTWRITEBYTECODE", "1");
+        self.with_backend(command, port)
+    }
+
+    fn go(&self, port: u16) -> Result<Command> {
+        let program = self.scratch.join("relay-go");
+        if !program.is_file() {
+            let mut build = Command::new("go");
+            build.args(["build", "-o"]).arg(&program).arg(workspace::root().join("xtask/bench/relay.go"));
+            build.env("GOCACHE", workspace::root().join("target/go-cache")).env("GO111MODULE", "off");
+            process::read(&mut build).context("Go could not build the relay")?;
+        }
+        Ok(self.with_backend(Command::new(program), port))
+    }
+
+    fn express(&self, port: u16) -> Command {
+        let mut command = Command::new("node");
+        command.arg(workspace::root().join("xtask/bench/relay_express.js"));
+        command.env("NODE_PATH", workspace::node().join("node_modules")).env("NODE_ENV", "production");
+        self.with_backend(command, port)
+    }
+
+    fn with_backend(&self, mut command: Command, port: u16) -> Command {
+        command.env("BACKEND", format!("http://127.0.0.1:{}", self.backend_port)).env("PORT", port.to_string());
         command
     }
 

@@ -104,8 +104,7 @@ fn measure_all(bench: &Bench<'_>, arguments: &Arguments) -> Result<Report> {
     command.args(["bench-peer", "backend", "--port", &bench.backend_port.to_string()]);
     let _backend = bench.launch(&bench.cgroup, "backend", &command, bench.backend_port)?;
 
-    let all = [Case::Relay, Case::Unselected, Case::Flask];
-    let cases = if arguments.cases.is_empty() { &all[..] } else { &arguments.cases };
+    let cases = if arguments.cases.is_empty() { &Case::ALL[..] } else { &arguments.cases };
     let mut report = Report::new(arguments.pairs, arguments.seconds, arguments.null);
     for case in cases {
         report.cases.push(measure(bench, *case, arguments, &mut report.daemon.footprint)?);

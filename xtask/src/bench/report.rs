@@ -128,7 +128,7 @@ impl CaseReport {
     fn carried(&self) -> String {
         let sum = |of: fn(&Measured) -> u64| self.pairs.iter().map(|pair| of(&pair.on)).sum::<u64>();
         let (carried, requests) = (sum(|run| run.carried), sum(|run| run.requests));
-        let wanted = if self.case.is_selected() { requests } else { 0 };
+        let wanted = if self.case.carries() { requests } else { 0 };
         let mark = if carried == wanted { "" } else { " UNEXPECTED" };
         format!("With baton on, {carried} of {requests} requests carried their header; {wanted} should.{mark}")
     }

@@ -55,7 +55,8 @@ impl Purpose {
         }
     }
 
-    fn uses_venv(self) -> bool {
+    /// Whether packages of PyPI and npm are used.
+    fn uses_packages(self) -> bool {
         matches!(self, Self::Test | Self::Bench)
     }
 }
@@ -94,10 +95,8 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<Vec<anyhow::Error>> {
     if let Some(llvm) = llvm {
         problems.extend(rust::ensure_linker(&llvm).err());
     }
-    if purpose.uses_venv() {
+    if purpose.uses_packages() {
         problems.extend(python::ensure_venv().err());
-    }
-    if purpose == Purpose::Test {
         problems.extend(node::ensure_modules().err());
     }
     interrupt::check()?;
