@@ -263,6 +263,11 @@ mod syscall {
     pub(super) const GO_FIRST: usize = 80;
     pub(super) const GO_SECOND: usize = 40;
     pub(super) const GO_GOROUTINE: usize = 8;
+    // The flags, and whether JBE branches: CF or ZF is set (Intel SDM, Jcc).
+    pub(super) const FLAGS: usize = 144;
+    pub(super) const fn is_lower_or_same(flags: u64) -> bool {
+        flags & 0x41 != 0
+    }
 }
 
 /// System calls whose buffers are understood.
@@ -283,6 +288,11 @@ mod syscall {
     pub(super) const GO_FIRST: usize = 0;
     pub(super) const GO_SECOND: usize = 8;
     pub(super) const GO_GOROUTINE: usize = 224;
+    // PSTATE, and whether B.LS branches: C is clear or Z is set (Arm ARM, C1.2.4).
+    pub(super) const FLAGS: usize = 264;
+    pub(super) const fn is_lower_or_same(flags: u64) -> bool {
+        flags & 1 << 29 == 0 || flags & 1 << 30 != 0
+    }
 }
 
 /// The goroutine that has made the system call which the current thread is in.
@@ -340,10 +350,17 @@ impl Registers {
         self.at(syscall::C_FIRST)
     }
 
-    /// A Go function's first argument; at a return of Go's or C's its result.
+    /// A Go function's first argument; at a return of C's its result.
     #[inline(always)]
     pub(crate) fn first(self) -> u64 {
         self.at(syscall::GO_FIRST)
+    }
+
+    /// Whether a probed branch after the check of a goroutine's stack is taken:
+    /// the stack grows then, and the function begins anew.
+    #[inline(always)]
+    pub(crate) fn stack_grows(self) -> bool {
+        syscall::is_lower_or_same(self.at(syscall::FLAGS))
     }
 
     /// Its second argument.

@@ -8,7 +8,7 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::macros::{map, uprobe};
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::ProbeContext;
-use baton_common::attribution::{Claim, flag};
+use baton_common::attribution::{Claim, flag, kind};
 use baton_common::runtime::Object;
 
 use super::{ids, task};
@@ -21,8 +21,8 @@ use crate::kernel::{Registers, current_goroutine};
 #[map]
 static GO_REQUESTS: HashMap<Object, Claim> = HashMap::with_max_entries(16_384, 0);
 
-/// The request that a goroutine waits for in roundTrip(). Only so long is the
-/// request's memory certainly its own.
+/// The request that a goroutine has handed over last. Once it hands over another,
+/// or ends, that one's memory may be another's.
 #[map]
 static GO_TRIPS: HashMap<Object, u64> = HashMap::with_max_entries(16_384, 0);
 
@@ -51,22 +51,26 @@ pub(crate) fn get(tgid: u32) -> Claim {
     task::of(Object { address: current_goroutine(), tgid: u64::from(tgid) })
 }
 
-/// `runtime.newproc1(fn, callergp, callerpc, …)`, on the system stack.
+/// `runtime.newproc1(fn, callergp, callerpc, …)`, on the system stack. All of
+/// these probes but the next are at the branch that follows the check of the stack.
 #[uprobe]
 pub fn go_newproc1(ctx: ProbeContext) -> u32 {
     let (tid, tgid) = (ids().0, process());
-    let parent = Registers::of(&ctx).second();
-    if task::is_known(Object { address: parent, tgid }) {
+    let registers = Registers::of(&ctx);
+    let parent = registers.second();
+    if !registers.stack_grows() && task::is_known(Object { address: parent, tgid }) {
         let _ = GO_PARENTS.insert(tid, parent, 0);
     }
     0
 }
 
-/// A return of `runtime.newproc1`: its result is the new goroutine, whose memory may have been another's.
+/// Where newproc1() calls `casgstatus(newg, …)` last: the new goroutine, whose
+/// memory may have been another's, is about to be seen by others.
 #[uprobe]
-pub fn go_newproc1_returns(ctx: ProbeContext) -> u32 {
+pub fn go_made(ctx: ProbeContext) -> u32 {
     let (tid, tgid) = (ids().0, process());
     let child = Object { address: Registers::of(&ctx).first(), tgid };
+    ends_trip(child);
     // SAFETY: copied at once.
     let parent = unsafe { GO_PARENTS.get(tid) }.copied();
     let Some(parent) = parent else {
@@ -80,32 +84,38 @@ pub fn go_newproc1_returns(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// The request that `goroutine` has handed over last, if it was never written, may be gone.
+#[inline(always)]
+fn ends_trip(goroutine: Object) {
+    // SAFETY: copied at once.
+    if let Some(address) = unsafe { GO_TRIPS.get(goroutine) }.copied() {
+        let _ = GO_TRIPS.remove(goroutine);
+        let _ = GO_REQUESTS.remove(Object { address, tgid: goroutine.tgid });
+    }
+}
+
 /// `net/http.(*persistConn).roundTrip(request)`: the request goes to the connection's writer.
 #[uprobe]
 pub fn go_round_trip(ctx: ProbeContext) -> u32 {
     let tgid = process();
     let registers = Registers::of(&ctx);
+    if registers.stack_grows() {
+        return 0;
+    }
     // `net/http.transportRequest` begins with the pointer to the request.
     // SAFETY: the helper checks the address.
     let Ok(address) = (unsafe { bpf_probe_read_user::<u64>(registers.second() as *const u64) }) else { return 0 };
     let goroutine = Object { address: registers.goroutine(), tgid };
+    let request = Object { address, tgid };
+    ends_trip(goroutine);
     let mut claim = task::of(goroutine);
-    claim.flags |= flag::HANDED;
-    let _ = GO_REQUESTS.insert(Object { address, tgid }, claim, 0);
-    let _ = GO_TRIPS.insert(goroutine, address, 0);
-    0
-}
-
-/// A return of roundTrip().
-#[uprobe]
-pub fn go_round_trip_returns(ctx: ProbeContext) -> u32 {
-    let tgid = process();
-    let goroutine = Object { address: Registers::of(&ctx).goroutine(), tgid };
-    // SAFETY: copied at once.
-    if let Some(address) = unsafe { GO_TRIPS.get(goroutine) }.copied() {
-        let _ = GO_TRIPS.remove(goroutine);
-        let _ = GO_REQUESTS.remove(Object { address, tgid });
+    if claim.kind == kind::NONE {
+        let _ = GO_REQUESTS.remove(request);
+        return 0;
     }
+    claim.flags |= flag::HANDED;
+    let _ = GO_REQUESTS.insert(request, claim, 0);
+    let _ = GO_TRIPS.insert(goroutine, address, 0);
     0
 }
 
@@ -115,11 +125,14 @@ pub fn go_round_trip_returns(ctx: ProbeContext) -> u32 {
 pub fn go_write_request(ctx: ProbeContext) -> u32 {
     let tgid = process();
     let registers = Registers::of(&ctx);
+    if registers.stack_grows() {
+        return 0;
+    }
     let goroutine = Object { address: registers.goroutine(), tgid };
     let request = Object { address: registers.first(), tgid };
-    // The entry stays: a function begins twice where its goroutine's stack must grow.
     // SAFETY: copied at once.
     if let Some(claim) = unsafe { GO_REQUESTS.get(request) }.copied() {
+        let _ = GO_REQUESTS.remove(request);
         task::set(goroutine, &claim);
     } else if task::of(goroutine).flags & flag::HANDED != 0 {
         // Nobody waits for this one any more; the claim is the last one's.

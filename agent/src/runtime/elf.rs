@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use object::{Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _, SymbolKind};
 
-use super::pclntab;
+use super::{code, pclntab};
 
 /// Names of the section with Go's table: the second where the program may be
 /// loaded anywhere.
@@ -85,9 +85,16 @@ impl<'a> Executable<'a> {
         self.file.segments().find(|segment| segment.file_range().0 == 0).map(|segment| segment.address())
     }
 
-    /// Where in the file the code at `address` is.
-    pub(crate) fn offset(&self, address: u64) -> Option<u64> {
-        self.function(address, 1).map(|function| function.offset)
+    /// Where in the file the C function at `address` is to be probed.
+    pub(crate) fn entry_at(&self, address: u64) -> Option<u64> {
+        /// As much of it as is looked at.
+        const BEGINNING: u64 = 64;
+        self.function(address, BEGINNING).map(|function| self.entry(function))
+    }
+
+    /// Where in the file the C function `function` is to be probed.
+    pub(crate) fn entry(&self, function: Function) -> u64 {
+        code::entry(self.code(function).unwrap_or_default(), function, self.file.architecture())
     }
 
     /// Those of `names` that the file has: from the symbol tables, else from Go's own.

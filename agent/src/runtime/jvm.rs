@@ -46,9 +46,9 @@ pub(super) fn points(path: &Path) -> Result<Vec<Point>, String> {
     if !functions.contains_key(FUNCTIONS[0].0) {
         return Err(format!("its C library has no {}", FUNCTIONS[0].0));
     }
-    let found = FUNCTIONS
-        .iter()
-        .filter_map(|(name, program)| functions.get(name).map(|function| Point { program, offset: function.offset }));
+    let found = FUNCTIONS.iter().filter_map(|(name, program)| {
+        functions.get(name).map(|function| Point { program, offset: library.entry(*function) })
+    });
     Ok(found.collect())
 }
 

@@ -1,6 +1,7 @@
 //! Support for language runtimes: finds out what the processes of a workload
 //! run, and attaches what the kernel side needs to tell their light threads apart.
 
+mod code;
 mod elf;
 mod go;
 mod inspect;

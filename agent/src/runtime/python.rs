@@ -119,9 +119,9 @@ pub(super) fn examine(path: &Path) -> Result<Interpreter, String> {
     if !name.is_some_and(|name| name.ends_with("Context")) {
         return Err("its types are not laid out as expected".to_owned());
     }
-    let dealloc = executable.word(context + type_object::DEALLOC).and_then(|address| executable.offset(address));
+    let dealloc = executable.word(context + type_object::DEALLOC).and_then(|address| executable.entry_at(address));
     let dealloc = dealloc.ok_or("the function that frees contexts was not found")?;
-    let copy = executable.offset(symbol(COPY)?.0).ok_or_else(|| format!("{COPY} has no code"))?;
+    let copy = executable.entry_at(symbol(COPY)?.0).ok_or_else(|| format!("{COPY} has no code"))?;
     // First what forgets: a context's memory may have been another's.
     let points =
         vec![Point { program: "python_forgets", offset: dealloc }, Point { program: "python_copies", offset: copy }];
@@ -163,7 +163,7 @@ pub(super) fn c_library_points(path: &Path) -> Result<Vec<Point>, String> {
     let mut points = Vec::new();
     for (name, function) in functions {
         let program = if name == LISTEN { "libc_listen" } else { "libc_accept" };
-        points.push(Point { program, offset: function.offset });
+        points.push(Point { program, offset: library.entry(function) });
     }
     if points.is_empty() { Err(format!("its C library has no {}", ACCEPTS[1])) } else { Ok(points) }
 }
@@ -210,8 +210,9 @@ pub(super) fn uvloop_points(path: &Path) -> Result<Vec<Point>, String> {
     let mut points = Vec::new();
     for (name, program) in UVLOOP {
         let function = functions.get(name).ok_or("uvloop has no symbol table, or another version's functions")?;
-        points.push(Point { program: "uvloop_returns", offset: function.offset });
-        points.push(Point { program, offset: function.offset });
+        let offset = library.entry(*function);
+        points.push(Point { program: "uvloop_returns", offset });
+        points.push(Point { program, offset });
     }
     Ok(points)
 }
