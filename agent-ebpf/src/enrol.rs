@@ -73,9 +73,9 @@ pub fn sock_ops_enrol(ctx: SockOpsContext) -> u32 {
 /// In connect(), in the caller's thread: the connection remembers its claim.
 fn connect(sk: *mut c_void) {
     let Some(socket) = create(sk) else { return };
-    let (tid, _) = current_ids();
+    let (tid, tgid) = current_ids();
     socket.role = role::NONE;
-    socket.connect = context::executor::passed_on(tid);
+    socket.connect = context::executor::of_connection(tid, tgid);
 }
 
 /// Gives an established connection of a workload its state.

@@ -1,7 +1,7 @@
 //! Which addresses a workload may take contexts from and send them to.
 
 use aya_ebpf::maps::lpm_trie::Key;
-use baton_common::policy::{AddressKey, KEY_BITS};
+use baton_common::policy::{AddressKey, KEY_BITS, attribution};
 use baton_common::socket::{Socket, flag};
 
 use crate::maps::{ADDRESSES, WORKLOADS};
@@ -20,6 +20,12 @@ pub(crate) fn is_valid(index: u32, generation: u32) -> bool {
 #[inline(always)]
 pub(crate) fn is_selected(socket: &Socket) -> bool {
     is_valid(socket.workload, socket.generation)
+}
+
+/// Whether what is likely is enough for `socket`'s workload.
+#[inline(always)]
+pub(crate) fn is_balanced(socket: &Socket) -> bool {
+    WORKLOADS.get(socket.workload).is_some_and(|settings| settings.attribution == attribution::BALANCED)
 }
 
 /// Whether the peer of `socket` is allowed in the direction in which this

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 
-use crate::config::addresses;
+use crate::config::{Attribution, addresses};
 use crate::failure::Failure;
 
 /// Where the daemon listens and `baton watch` asks.
@@ -49,6 +49,9 @@ pub(crate) struct Policy {
     /// Sources whose headers are taken (repeatable); all if none is given
     #[arg(long, value_name = "CIDR", value_parser = addresses::parse)]
     pub(crate) ingress: Vec<IpNet>,
+    /// How sure it must be which request caused another [default: strict]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) attribution: Option<Attribution>,
     /// Configuration file (YAML); flags take the place of its keys
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

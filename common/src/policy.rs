@@ -12,6 +12,16 @@ pub struct Workload {
     /// Number of the time that it was switched on: what was learnt of its
     /// sockets before is void.
     pub generation: u32,
+    /// A constant of [`attribution`].
+    pub attribution: u32,
+}
+
+/// How sure it must be which request caused another.
+pub mod attribution {
+    /// Certain.
+    pub const STRICT: u32 = 0;
+    /// Likely: what an event loop does in one go after it has read a request is that one's.
+    pub const BALANCED: u32 = 1;
 }
 
 /// Settings of the whole node.

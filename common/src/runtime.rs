@@ -14,6 +14,10 @@ pub mod kind {
     pub const JVM: u32 = 3;
     /// CPython: where a thread runs code in a context (`contextvars`), that is an executor.
     pub const PYTHON: u32 = 5;
+    /// None that is supported, but it is known when its event loops wait.
+    pub const LOOPS: u32 = 6;
+    /// As [`NONE`], and user space has said so for good.
+    pub const FINAL: u32 = 7;
 }
 
 /// Something of one process: a goroutine, a Python context, or a connection object of its libraries.
@@ -62,6 +66,8 @@ pub mod notice {
     pub const STARTED: u32 = 0;
     /// A process reads requests, or is about to, in a way that asks for another look.
     pub const SERVES: u32 = 1;
+    /// A process without a runtime that is supported has an event loop, in a workload with balanced attribution.
+    pub const LOOPS: u32 = 3;
     /// A process of which user space was told has ended.
     pub const ENDED: u32 = 2;
 }

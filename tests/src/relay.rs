@@ -60,6 +60,13 @@ pub fn event_loop(url: &str) -> Result<Program> {
     program(command, url, Backend::Fresh)
 }
 
+/// Node.js: http and http.request.
+pub fn node(url: &str) -> Result<Program> {
+    let mut command = Command::new(find("node")?);
+    command.arg(source("node/relay.js")).env("CLIENT", "request");
+    program(command, url, Backend::Kept)
+}
+
 /// Python: a server on asyncio's streams that is nobody's framework.
 pub fn streams(url: &str) -> Result<Program> {
     let mut command = Command::new(python()?);

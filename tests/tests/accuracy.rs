@@ -2,14 +2,14 @@
 //! and those runtimes that are supported lose nothing. `cargo xtask accuracy` is the full run.
 
 use anyhow::{Context as _, Result};
-use baton_tests::accuracy::{self, Application};
+use baton_tests::accuracy::{self, Application, Attribution};
 
 const REQUESTS: usize = 1200;
 const CLIENTS: [usize; 3] = [1, 16, 64];
 
 fn check(name: &str) -> Result<()> {
     let application = Application::named(name).with_context(|| format!("there is no application {name}"))?;
-    for cell in accuracy::measure(application, &CLIENTS, REQUESTS)? {
+    for cell in accuracy::measure(application, &CLIENTS, REQUESTS, Attribution::Strict)? {
         eprintln!("{name}, {} clients: {:?}", cell.clients, cell.total());
         cell.check(application.goal)?;
     }

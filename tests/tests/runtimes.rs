@@ -95,11 +95,16 @@ fn an_event_loop_in_java_that_was_there_before() -> Result<()> {
 }
 
 fn carries_nothing(client: &mut Client, recorder: &Recorder) -> Result<()> {
+    carries_nothing_in(client, recorder, 2)
+}
+
+/// `each`: how many calls a request causes, one of them its own.
+fn carries_nothing_in(client: &mut Client, recorder: &Recorder, each: usize) -> Result<()> {
     for number in 0..20 {
         let value = format!("value-{number}");
         client.get(&format!("/relay?id={number}&n=1"), &[(HEADERS[0], value.as_str())])?;
         let calls = recorder.take();
-        ensure!(calls.len() == 2, "{} calls instead of two", calls.len());
+        ensure!(calls.len() == each, "{} calls instead of {each}", calls.len());
         for call in &calls {
             ensure!(call.carried()?.is_none(), "{} carries {:?}", call.head.target, call.carried()?);
         }
@@ -156,6 +161,26 @@ fn a_python_task_that_works_on_after_its_answer() -> Result<()> {
             ensure!(call.carried()?.is_none(), "{via}: {} carries {:?}", call.head.target, call.carried()?);
         }
     }
+    app.stop()?;
+    Ok(())
+}
+
+/// What an event loop does right after it has read a request carries that one's headers if what is likely is enough, and
+/// nothing otherwise.
+#[test]
+fn an_event_loop_with_balanced_attribution() -> Result<()> {
+    let recorder = Recorder::echoing_targets()?;
+    let app =
+        relay::node(&recorder.url())?.start(&Launch::Exec(&Exec::default().option("--attribution", "balanced")))?;
+    let mut client = Probe::kept(app.address(), &recorder);
+    wait::until("the first request that carries its header", LIMIT, || Ok(client.is_propagated()?.then_some(())))?;
+    for _ in 0..REQUESTS {
+        ensure!(client.is_propagated()?, "a header was lost");
+        ensure!(client.relay(None)?.carried()?.is_none(), "a value from nowhere");
+    }
+    app.stop()?;
+    let app = relay::node(&recorder.url())?.start(&Launch::Exec(&Exec::default()))?;
+    carries_nothing_in(&mut Client::new(app.address(), true), &recorder, 1)?;
     app.stop()?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use baton_common::flow::Reason;
 
 use baton_common::runtime::kind as runtime_kind;
 
-use super::{goroutine, process, python, runtime, slot};
+use super::{goroutine, process, python, runtime, slot, turn};
 use crate::maps::{EXECUTORS, SETTINGS};
 use crate::{clock, policy};
 
@@ -27,6 +27,7 @@ pub(crate) fn of_writer(tid: u32, tgid: u32) -> Claim {
     let own = match runtime::of(tgid) {
         runtime_kind::GO => Some(goroutine::get(tgid)),
         runtime_kind::PYTHON => python::claim(tid, tgid),
+        runtime_kind::LOOPS if claim.is_event_loop() => Some(turn::claim(tid)),
         _ => None,
     };
     let Some(own) = own else { return claim };
@@ -72,6 +73,7 @@ pub(crate) fn forget(tid: u32, tgid: u32, reason: Reason) {
             let _ = goroutine::replace(tgid, |_| none);
         }
         runtime_kind::PYTHON => python::forget(tid, tgid),
+        runtime_kind::LOOPS => turn::end(tid),
         _ => {}
     }
 }
@@ -125,6 +127,16 @@ pub(crate) fn is_open(claim: &Claim) -> bool {
             && policy::is_valid((*context).workload, (*context).generation)
             && !slot::may_be_answered(context)
     }
+}
+
+/// The claim of a connection that thread `tid` of process `tgid` opens now.
+#[inline(always)]
+pub(crate) fn of_connection(tid: u32, tgid: u32) -> Claim {
+    // A loop goes on to something else before the connection is there.
+    if runtime::of(tgid) == runtime_kind::LOOPS && get(tid).is_event_loop() {
+        return turn::claim(tid);
+    }
+    passed_on(tid)
 }
 
 /// The claim that what thread `tid` starts now gets.

@@ -7,7 +7,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use baton_common::attribution::{Claim, kind};
 use baton_common::flow::Reason;
 
-use super::{executor, python, runtime};
+use super::{executor, python, runtime, turn};
 use crate::kernel::task_ids;
 use crate::maps::{EXECUTORS, PROCESSES};
 
@@ -62,6 +62,7 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let (tid, tgid) = task_ids(task);
     let _ = EXECUTORS.remove(tid);
     python::ended(tid);
+    turn::end(tid);
     if tid == tgid {
         let _ = PROCESSES.remove(tgid);
         runtime::ended(tgid);

@@ -9,6 +9,7 @@ pub(crate) mod python;
 pub(crate) mod runtime;
 pub(crate) mod slot;
 mod task;
+pub(crate) mod turn;
 mod uvloop;
 mod waiter;
 

@@ -19,7 +19,7 @@ pub(crate) fn of(tgid: u32) -> u32 {
 #[inline(always)]
 pub(crate) fn has_threads_only(tgid: u32) -> bool {
     // SAFETY: copied at once.
-    matches!(unsafe { RUNTIMES.get(tgid) }.copied(), Some(kind::NONE | kind::JVM))
+    matches!(unsafe { RUNTIMES.get(tgid) }.copied(), Some(kind::NONE | kind::JVM | kind::LOOPS | kind::FINAL))
 }
 
 /// A process of which nothing is known has read a request: user space shall look at it.
@@ -28,6 +28,14 @@ pub(crate) fn ask(tgid: u32) {
     // SAFETY: looked at only.
     if unsafe { RUNTIMES.get(tgid) }.is_none() && RUNTIMES.insert(tgid, kind::ASKED, 0).is_ok() {
         tell(tgid, notice::SERVES);
+    }
+}
+
+/// Process `tgid` has an event loop: user space shall see to it that its turns are known.
+#[inline(always)]
+pub(crate) fn ask_for_turns(tgid: u32) {
+    if RUNTIMES.insert(tgid, kind::FINAL, 0).is_ok() {
+        tell(tgid, notice::LOOPS);
     }
 }
 

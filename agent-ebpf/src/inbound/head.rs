@@ -10,7 +10,7 @@ use baton_common::scan::{lost, phase};
 use baton_common::socket::{Socket, flag};
 use baton_common::words::literal;
 
-use crate::context::{executor, goroutine, process, python, runtime, slot};
+use crate::context::{executor, goroutine, process, python, runtime, slot, turn};
 use crate::flow::{self, Flow};
 use crate::kernel::{Tcp, is_only_thread};
 use crate::maps::SETTINGS;
@@ -136,6 +136,8 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -
                     socket.flags |= flag::TASKS;
                 }
             }
+            kind::LOOPS => turn::begin(tid, &claim),
+            kind::NONE if policy::is_balanced(socket) => runtime::ask_for_turns(tgid),
             kind::ASKED | kind::NOTED => {
                 // It may turn out to be Go: a goroutine that reads another request before this one is answered is an
                 // event loop. For any other runtime this is noted for nobody, and goes when it is known.

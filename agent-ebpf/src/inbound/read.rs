@@ -13,7 +13,7 @@ use baton_common::scan::{phase, stop};
 use baton_common::socket::{Socket, flag, role};
 
 use super::head;
-use crate::context::{executor, slot};
+use crate::context::{executor, slot, turn};
 use crate::kernel::{Tcp, has_storage, syscall_buffers};
 use crate::maps::NAMES;
 use crate::scratch::{self, Scratch};
@@ -42,6 +42,10 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 #[inline(never)]
 fn has_read(sk: *mut c_void, length: i32, flags: i32) {
     let Some(socket) = enrol::state(sk) else { return };
+    if policy::is_balanced(socket) {
+        // SAFETY: no arguments.
+        turn::end(unsafe { bpf_get_current_pid_tgid() } as u32);
+    }
     if socket.role == role::ACCEPTED
         && length > 0
         && flags & UNSEEN == 0

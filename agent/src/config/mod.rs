@@ -7,6 +7,7 @@ mod presets;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use baton_common::policy::attribution;
 use serde::Deserialize;
 
 use self::addresses::Range;
@@ -25,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) egress: Vec<Range>,
     /// Sources that headers are taken from; all where empty.
     pub(crate) ingress: Vec<Range>,
+    /// How sure it must be which request caused another.
+    pub(crate) attribution: Attribution,
     /// The workloads of `baton run`.
     pub(crate) workloads: Vec<WorkloadConfig>,
     /// Limits.
@@ -46,6 +49,29 @@ pub(crate) struct WorkloadConfig {
     /// Sources, in place of those of the whole configuration.
     #[serde(default)]
     pub(crate) ingress: Option<Vec<Range>>,
+    /// In place of that of the whole configuration.
+    #[serde(default)]
+    pub(crate) attribution: Option<Attribution>,
+}
+
+/// How sure it must be which request caused another.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Attribution {
+    /// Certain
+    #[default]
+    Strict,
+    /// Likely: what an event loop does in one go after it has read a request counts as caused by that
+    Balanced,
+}
+
+impl From<Attribution> for u32 {
+    fn from(attribution: Attribution) -> Self {
+        match attribution {
+            Attribution::Strict => attribution::STRICT,
+            Attribution::Balanced => attribution::BALANCED,
+        }
+    }
 }
 
 /// Limits of the whole node.
@@ -121,11 +147,15 @@ mod tests {
     #[test]
     fn the_documented_example_is_read() {
         let config = parse(
-            "headers: [x-telepresence-id, \"ot-baggage-*\"]\npresets: [w3c]\negress: [203.0.113.0/24]\ningress: [10.0.0.0/8]\nworkloads:\n  - cgroup: /sys/fs/cgroup/shop\n    name: shop\n",
+            "headers: [x-telepresence-id, \"ot-baggage-*\"]\npresets: [w3c]\negress: [203.0.113.0/24]\ningress: [10.0.0.0/8]\nattribution: strict\nworkloads:\n  - cgroup: /sys/fs/cgroup/shop\n    name: shop\n    attribution: balanced\n",
         )
         .expect("legal");
         assert_eq!(config.workloads[0].name.as_deref(), Some("shop"));
         assert_eq!(config.limits, Limits::default());
+        assert_eq!(
+            (config.attribution, config.workloads[0].attribution),
+            (Attribution::Strict, Some(Attribution::Balanced))
+        );
     }
 
     #[test]
@@ -138,6 +168,7 @@ mod tests {
             "limits: {max_age_seconds: 0}",
             "workloads: [{cgroup: /a}, {cgroup: /a}]",
             "presets: [nosuch]",
+            "attribution: sure",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

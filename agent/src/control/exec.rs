@@ -80,7 +80,7 @@ fn start(
         return Err(Failure::Usage("no command is given".to_owned()).into());
     };
     let name = std::path::Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
-    workloads.attach(datapath, Desired::new(own.path(), Some(&name), plan.addresses()))?;
+    workloads.attach(datapath, Desired::new(own.path(), Some(&name), plan.addresses(), plan.attribution))?;
     datapath.want_events(events)?;
     let guard = Guard::start(datapath, workloads, Some(own))?;
     workloads.switch_on(datapath)?;

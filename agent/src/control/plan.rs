@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::cli::Policy;
 use crate::config::addresses::{Addresses, Range};
 use crate::config::headers::Headers;
-use crate::config::{Config, WorkloadConfig};
+use crate::config::{Attribution, Config, WorkloadConfig};
 use crate::datapath::workload::Desired;
 use crate::failure::Failure;
 
@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) contexts: u32,
     /// Longest time that a context is current.
     pub(crate) max_age: Duration,
+    /// How sure it must be which request caused another, in workloads that do not say.
+    pub(crate) attribution: Attribution,
     egress: Vec<IpNet>,
     ingress: Vec<IpNet>,
     workloads: Vec<WorkloadConfig>,
@@ -44,6 +46,7 @@ impl Plan {
             headers,
             contexts: config.limits.contexts,
             max_age: config.limits.max_age(),
+            attribution: policy.attribution.unwrap_or(config.attribution),
             egress: either(&policy.egress, &config.egress),
             ingress: either(&policy.ingress, &config.ingress),
             workloads: config.workloads,
@@ -60,9 +63,10 @@ impl Plan {
         let configured = self.workloads.iter().map(|workload| {
             let egress = workload.egress.as_deref().map_or_else(|| self.egress.clone(), ranges);
             let ingress = workload.ingress.as_deref().map_or_else(|| self.ingress.clone(), ranges);
-            Desired::new(&workload.cgroup, workload.name.as_deref(), Addresses::new(&egress, &ingress))
+            let attribution = workload.attribution.unwrap_or(self.attribution);
+            Desired::new(&workload.cgroup, workload.name.as_deref(), Addresses::new(&egress, &ingress), attribution)
         });
-        let named = cgroups.iter().map(|cgroup| Desired::new(cgroup, None, self.addresses()));
+        let named = cgroups.iter().map(|cgroup| Desired::new(cgroup, None, self.addresses(), self.attribution));
         let mut all: Vec<Desired> = Vec::new();
         for desired in named.chain(configured) {
             if all.iter().all(|other| other.cgroup != desired.cgroup) {

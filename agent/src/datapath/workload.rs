@@ -14,6 +14,7 @@ use baton_common::policy::{AddressKey, MAX_WORKLOADS, Workload};
 
 use super::load::Datapath;
 use super::pod::Raw;
+use crate::config::Attribution;
 use crate::config::addresses::Addresses;
 use crate::control::cgroup;
 
@@ -29,14 +30,16 @@ pub(crate) struct Desired {
     pub(crate) name: String,
     /// Its address policy.
     pub(crate) addresses: Addresses,
+    /// How sure it must be which request caused another.
+    pub(crate) attribution: Attribution,
 }
 
 impl Desired {
     /// A workload named after its directory.
-    pub(crate) fn new(cgroup: &Path, name: Option<&str>, addresses: Addresses) -> Self {
+    pub(crate) fn new(cgroup: &Path, name: Option<&str>, addresses: Addresses, attribution: Attribution) -> Self {
         let last = cgroup.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = name.map(str::to_owned).or(last).unwrap_or_else(|| cgroup.display().to_string());
-        Self { cgroup: cgroup.to_owned(), name, addresses }
+        Self { cgroup: cgroup.to_owned(), name, addresses, attribution }
     }
 }
 
@@ -103,7 +106,9 @@ impl Workloads {
     /// Switches all attached workloads on.
     pub(crate) fn switch_on(&self, datapath: &mut Datapath) -> anyhow::Result<()> {
         for workload in &self.attached {
-            datapath.set_workload(workload.index, Workload { enabled: 1, generation: workload.generation })?;
+            let attribution = workload.desired.attribution.into();
+            let settings = Workload { enabled: 1, generation: workload.generation, attribution };
+            datapath.set_workload(workload.index, settings)?;
             datapath.cgroups()?.insert(workload.id, workload.index, 0).context("failed to select the cgroup")?;
         }
         Ok(())

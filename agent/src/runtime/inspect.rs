@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::point::Point;
 use super::python::Loaded;
 use super::tracker::{Support, examine};
-use super::{jvm, mapped, python};
+use super::{epoll, mapped, python};
 
 /// What a process runs, and what that means.
 #[derive(Clone, Debug, Serialize)]
@@ -71,7 +71,7 @@ pub(crate) fn inspect(id: u32) -> std::io::Result<Inspection> {
         Support::Jvm => {
             found.runtime = "java";
             found.told_apart_by = "threads; those that wait in epoll drive event loops";
-            match c_library(id, jvm::points) {
+            match c_library(id, epoll::points) {
                 Ok((file, points)) => found.probes = at(points, &file),
                 Err(reason) => found.reason = Some(reason),
             }

@@ -3,6 +3,7 @@
 
 mod code;
 mod elf;
+mod epoll;
 mod go;
 mod inspect;
 mod jvm;

@@ -20,7 +20,7 @@ use tokio::io::unix::AsyncFd;
 use super::elf::Executable;
 use super::point::Point;
 use super::python::{Interpreter, Loaded};
-use super::{go, jvm, mapped, python};
+use super::{epoll, go, jvm, mapped, python};
 use crate::datapath::load::Datapath;
 use crate::datapath::pod::{self, Raw};
 
@@ -117,6 +117,7 @@ impl Tracker {
             tracing::debug!(process = found.tgid, about = found.about, "news");
             match found.about {
                 notice::ENDED => self.forget(datapath, found.tgid),
+                notice::LOOPS => self.attach_to_loops(datapath, found.tgid)?,
                 notice::SERVES if self.attached.contains_key(&found.tgid) => self.look_again(datapath, found.tgid)?,
                 _ => self.look(datapath, found.tgid, Instant::now() + PATIENCE)?,
             }
@@ -175,9 +176,9 @@ impl Tracker {
     /// Attaches to a Java virtual machine; `None` if it is too early for that.
     fn attach_to_jvm(&mut self, datapath: &mut Datapath, id: u32) -> anyhow::Result<Option<u32>> {
         let Some(library) = mapped::c_library(id) else { return Ok(None) };
-        self.attach_to_library(datapath, &library.path, "java", jvm::points, id)?;
+        self.attach_to_library(datapath, &library.path, "java", epoll::points, id)?;
         // Who was in epoll before the probes were there.
-        for thread in jvm::waiting(id) {
+        for thread in epoll::waiting(id) {
             datapath.executors()?.insert(thread, Raw(event_loop()), 0).context("failed to mark a thread")?;
         }
         Ok(Some(kind::JVM))
@@ -220,6 +221,21 @@ impl Tracker {
             tracing::info!(process = id, loaded = ?found, "looked at again");
         }
         Ok(())
+    }
+
+    /// Lets the kernel side know when the event loops of process `id` wait.
+    fn attach_to_loops(&mut self, datapath: &mut Datapath, id: u32) -> anyhow::Result<()> {
+        let Some(library) = mapped::c_library(id) else { return Ok(()) };
+        match self.attach_to_library(datapath, &library.path, "loops", epoll::loop_points, id) {
+            Ok(()) => {
+                tracing::info!(process = id, "has event loops");
+                datapath.runtimes()?.insert(id, kind::LOOPS, 0).context("failed to say that a process has event loops")
+            }
+            Err(error) => {
+                tracing::warn!(process = id, error = format!("{error:#}"), "its event loops are not supported");
+                Ok(())
+            }
+        }
     }
 
     /// Attaches what `points` finds in the shared library `path` for `purpose`.

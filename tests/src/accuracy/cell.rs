@@ -67,11 +67,36 @@ impl Cell {
     }
 }
 
+/// How sure baton must be which request caused another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Attribution {
+    /// Certain: a wrong context is an error.
+    #[default]
+    Strict,
+    /// Likely: wrong ones are counted.
+    Balanced,
+}
+
+impl Attribution {
+    /// Its name on command lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Balanced => "balanced",
+        }
+    }
+}
+
 /// Runs `application` under `baton exec` and sends it requests, in turn from each number of `clients`.
 ///
 /// # Errors
 /// If something broke: a request without its answer, a damaged one, a program that ended.
-pub fn measure(application: &Application, clients: &[usize], requests: usize) -> Result<Vec<Cell>> {
+pub fn measure(
+    application: &Application,
+    clients: &[usize],
+    requests: usize,
+    attribution: Attribution,
+) -> Result<Vec<Cell>> {
     let scratch = Scratch::new()?;
     let file = scratch.join("flows");
     let redis = crate::servers::redis()?.start(&Launch::Plain)?;
@@ -80,7 +105,8 @@ pub fn measure(application: &Application, clients: &[usize], requests: usize) ->
         Reply::ok(head.target.as_bytes())
     })?;
     let program = application.program(&recorder.url(), redis.address().port())?;
-    let app = program.start(&Launch::under_test(&Exec::default().flows(&file)))?;
+    let exec = Exec::default().option("--attribution", attribution.name()).flows(&file);
+    let app = program.start(&Launch::under_test(&exec))?;
     if application.goal.is_some() && !crate::app::without_baton() {
         wait_for_support(&app, &recorder)?;
     }

@@ -8,6 +8,6 @@ mod judge;
 mod traffic;
 
 pub use application::{APPLICATIONS, Application};
-pub use cell::{Cell, measure};
+pub use cell::{Attribution, Cell, measure};
 pub use handler::Handler;
 pub use judge::Count;
