@@ -44,6 +44,12 @@ fn fastapi() -> Result<()> {
 }
 
 #[test]
+fn puma() -> Result<()> {
+    check("puma")?;
+    check("puma-threads")
+}
+
+#[test]
 fn node() -> Result<()> {
     check("node-request")?;
     check("node-fetch")

@@ -5,6 +5,7 @@ mod application;
 mod cell;
 mod handler;
 mod judge;
+mod start;
 mod traffic;
 
 pub use application::{APPLICATIONS, Application};

@@ -40,6 +40,11 @@ const PROGRAMS: &[Program] = &[
         present: || has_module("ruby", &["-rwebrick", "-e", ""]),
         purposes: TESTED,
     },
+    Program {
+        packages: &["puma", "ruby-rack"],
+        present: || has("puma") && has_module("ruby", &["-rrack", "-e", ""]),
+        purposes: TESTED,
+    },
     Program { packages: &["nodejs"], present: || has("node"), purposes: MEASURED },
     Program { packages: &["npm"], present: || has("npm"), purposes: MEASURED },
     Program { packages: &["golang-go"], present: || has("go"), purposes: MEASURED },
