@@ -44,6 +44,12 @@ fn fastapi() -> Result<()> {
 }
 
 #[test]
+fn gevent() -> Result<()> {
+    check("gevent")?;
+    check("gunicorn-gevent")
+}
+
+#[test]
 fn puma() -> Result<()> {
     check("puma")?;
     check("puma-threads")

@@ -125,6 +125,20 @@ pub const APPLICATIONS: &[Application] = &[
         start: start::puma,
     },
     Application {
+        name: "gevent",
+        title: "Python greenlets: gevent.pywsgi, requests",
+        handlers: TASKS_AND_POOL,
+        goal: None,
+        start: start::gevent,
+    },
+    Application {
+        name: "gunicorn-gevent",
+        title: "Python greenlets: gunicorn gevent, Flask, requests",
+        handlers: OWN_THREAD,
+        goal: None,
+        start: start::gunicorn_gevent,
+    },
+    Application {
         name: "node-request",
         title: "Node.js: http, http.request",
         handlers: TASKS,

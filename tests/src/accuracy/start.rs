@@ -9,9 +9,17 @@ use crate::programs::{self, Go, compile_go, compile_java, find, node_modules, py
 use crate::scratch::Scratch;
 
 pub(super) fn gunicorn() -> Result<Program> {
+    flask(&["--worker-class", "gthread", "--threads", "64"])
+}
+
+pub(super) fn gunicorn_gevent() -> Result<Program> {
+    flask(&["--worker-class", "gevent"])
+}
+
+fn flask(worker: &[&str]) -> Result<Program> {
     let mut command = Command::new(python()?);
     command.args(["-m", "gunicorn", "--log-level", "warning", "--chdir"]).arg(source("python"));
-    command.args(["--workers", "1", "--worker-class", "gthread", "--threads", "64", "--graceful-timeout", "1"]);
+    command.args(["--workers", "1", "--graceful-timeout", "1"]).args(worker);
     let mut program = Program::new(command)?;
     program.command.args(["--bind", &format!("127.0.0.1:{}", program.port), "flask_app:app"]);
     Ok(program)
@@ -44,6 +52,12 @@ pub(super) fn aiohttp(uvloop: bool) -> Result<Program> {
     if uvloop {
         command.env("UVLOOP", "1");
     }
+    Program::new(command)
+}
+
+pub(super) fn gevent() -> Result<Program> {
+    let mut command = Command::new(python()?);
+    command.arg(source("python/gevent_app.py"));
     Program::new(command)
 }
 
