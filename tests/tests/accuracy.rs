@@ -60,6 +60,11 @@ fn gevent() -> Result<()> {
 }
 
 #[test]
+fn tornado() -> Result<()> {
+    check("tornado")
+}
+
+#[test]
 fn puma() -> Result<()> {
     check("puma")?;
     check("puma-threads")

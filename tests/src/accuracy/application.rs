@@ -124,6 +124,13 @@ pub const APPLICATIONS: &[Application] = &[
         start: || start::fastapi("uvloop"),
     },
     Application {
+        name: "tornado",
+        title: "Python asyncio: Tornado",
+        handlers: TASKS_AND_POOL,
+        goal: None,
+        start: start::tornado,
+    },
+    Application {
         name: "puma",
         title: "Ruby threads: Puma, Net::HTTP",
         handlers: OWN_THREAD_AND_AFTER,

