@@ -127,6 +127,16 @@ pub fn compile_go(name: &str, build: Go, scratch: &Scratch) -> Result<PathBuf> {
     Ok(executable)
 }
 
+/// The Rust program of `tests/apps/rust`; `cargo xtask setup` has built it, unless it was changed since.
+pub fn compile_rust() -> Result<PathBuf> {
+    let target = workspace().join("target/apps");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--release", "--locked", "--manifest-path"]).arg(source("rust/Cargo.toml"));
+    cargo.arg("--target-dir").arg(&target);
+    succeed(cargo, "cargo build")?;
+    Ok(target.join("release/relay"))
+}
+
 /// Where express and axios are: `$BATON_NODE_MODULES`, or where `cargo xtask test` puts them.
 pub fn node_modules() -> Result<PathBuf> {
     let modules = match std::env::var_os("BATON_NODE_MODULES") {

@@ -82,6 +82,12 @@ fn express() -> Result<()> {
 }
 
 #[test]
+fn tokio() -> Result<()> {
+    check("tokio")?;
+    check("tokio-current")
+}
+
+#[test]
 fn go() -> Result<()> {
     check("go")?;
     check("go-stripped")?;

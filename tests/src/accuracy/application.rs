@@ -181,6 +181,20 @@ pub const APPLICATIONS: &[Application] = &[
         start: start::express,
     },
     Application {
+        name: "tokio",
+        title: "Rust, tokio on many threads: axum, hyper",
+        handlers: TASKS_AND_POOL,
+        goal: None,
+        start: || start::tokio("multi-thread"),
+    },
+    Application {
+        name: "tokio-current",
+        title: "Rust, tokio on one thread: axum, hyper",
+        handlers: TASKS_AND_POOL,
+        goal: None,
+        start: || start::tokio("current-thread"),
+    },
+    Application {
         name: "go",
         title: "Go of Debian: net/http",
         handlers: TASKS,

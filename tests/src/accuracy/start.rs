@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::app::Program;
-use crate::programs::{self, Go, compile_go, compile_java, find, new_java, node_modules, python, source};
+use crate::programs::{self, Go, compile_go, compile_java, compile_rust, find, new_java, node_modules, python, source};
 use crate::scratch::Scratch;
 
 pub(super) fn gunicorn() -> Result<Program> {
@@ -118,6 +118,12 @@ pub(super) fn node(client: &str) -> Result<Program> {
 pub(super) fn express() -> Result<Program> {
     let mut command = Command::new(find("node")?);
     command.arg(source("node/express_app.js")).env("NODE_PATH", node_modules()?);
+    Program::new(command)
+}
+
+pub(super) fn tokio(runtime: &str) -> Result<Program> {
+    let mut command = Command::new(compile_rust()?);
+    command.env("RUNTIME", runtime);
     Program::new(command)
 }
 

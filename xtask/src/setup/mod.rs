@@ -98,6 +98,7 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<Vec<anyhow::Error>> {
     if purpose.uses_packages() {
         problems.extend(python::ensure_venv().err());
         problems.extend(node::ensure_modules().err());
+        problems.extend(rust::ensure_app().err());
     }
     interrupt::check()?;
     Ok(problems)

@@ -1,4 +1,5 @@
-//! What building and checking needs beyond the Rust that is there: parts of the toolchain, and bpf-linker.
+//! What building and checking needs beyond the Rust that is there: parts of the toolchain, bpf-linker, and a program
+//! that the tests drive.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -112,5 +113,19 @@ pub(super) fn ensure_linker(llvm: &Llvm) -> Result<()> {
              cargo install bpf-linker --no-default-features --features {feature}"
         )
     })?;
+    Ok(())
+}
+
+/// Builds the Rust program that the tests drive, with its crates from the network; the tests build it anew when it has
+/// changed.
+pub(super) fn ensure_app() -> Result<()> {
+    let target = workspace::root().join("target/apps");
+    if target.join("release/relay").is_file() {
+        return Ok(());
+    }
+    say::step(&format!("building with cargo in {}: axum, hyper (a minute)", target.display()));
+    let mut command = workspace::cargo(&["build", "--release", "--locked", "--manifest-path"]);
+    command.arg("tests/apps/rust/Cargo.toml").arg("--target-dir").arg(&target);
+    process::read(&mut command).context("cargo could not build tests/apps/rust; is there a network?")?;
     Ok(())
 }
