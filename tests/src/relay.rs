@@ -108,11 +108,16 @@ pub fn java(url: &str) -> Result<Program> {
 
 /// nginx as a reverse proxy, an event loop.
 pub fn nginx(backend: SocketAddr) -> Result<Program> {
+    nginx_with("proxy.conf", &backend.to_string())
+}
+
+/// nginx with a configuration of `tests/apps/nginx`, for the backend at this address.
+pub fn nginx_with(config: &str, backend: &str) -> Result<Program> {
     let mut program = Program::new(Command::new(find("nginx")?))?;
-    let template = std::fs::read_to_string(source("nginx/proxy.conf"))?;
+    let template = std::fs::read_to_string(source("nginx").join(config))?;
     let config = template
         .replace("@FILES@", &program.files.path().display().to_string())
-        .replace("@BACKEND@", &backend.to_string())
+        .replace("@BACKEND@", backend)
         .replace("@PORT@", &program.port.to_string());
     let config = program.files.write("nginx.conf", config)?;
     program.command.arg("-p").arg(program.files.path()).arg("-c").arg(config);

@@ -88,6 +88,11 @@ fn tokio() -> Result<()> {
 }
 
 #[test]
+fn nginx() -> Result<()> {
+    check("nginx")
+}
+
+#[test]
 fn go() -> Result<()> {
     check("go")?;
     check("go-stripped")?;

@@ -19,8 +19,9 @@ pub struct Application {
     pub handlers: &'static [Handler],
     /// The share of calls that must carry their context; without one, every call may be refused.
     pub goal: Option<f64>,
+    /// For the backend at this URL.
     #[serde(skip)]
-    start: fn() -> Result<Program>,
+    start: fn(&str) -> Result<Program>,
 }
 
 /// What one thread can do.
@@ -58,6 +59,9 @@ const TASKS_AND_POOL: &[Handler] = &[
     Handler::After,
 ];
 
+/// What a proxy can do without a language of its own.
+const PROXY: &[Handler] = &[Handler::Now, Handler::Twice, Handler::Fan, Handler::File, Handler::After];
+
 /// All applications.
 pub const APPLICATIONS: &[Application] = &[
     Application {
@@ -65,70 +69,70 @@ pub const APPLICATIONS: &[Application] = &[
         title: "Python threads: gunicorn gthread, Flask, requests",
         handlers: OWN_THREAD,
         goal: Some(1.0),
-        start: start::gunicorn,
+        start: |_| start::gunicorn(),
     },
     Application {
         name: "java",
         title: "Java threads: HttpServer, HttpURLConnection",
         handlers: OWN_THREAD,
         goal: Some(1.0),
-        start: start::java,
+        start: |_| start::java(),
     },
     Application {
         name: "java-client",
         title: "Java threads: HttpServer, HttpClient",
         handlers: TASKS_AND_POOL,
         goal: None,
-        start: start::java_client,
+        start: |_| start::java_client(),
     },
     Application {
         name: "java-virtual",
         title: "Java virtual threads: HttpServer, HttpURLConnection",
         handlers: TASKS_AND_POOL,
         goal: None,
-        start: start::java_virtual,
+        start: |_| start::java_virtual(),
     },
     Application {
         name: "tomcat",
         title: "Java threads: embedded Tomcat, HttpURLConnection",
         handlers: OWN_THREAD,
         goal: Some(1.0),
-        start: start::tomcat,
+        start: |_| start::tomcat(),
     },
     Application {
         name: "aiohttp",
         title: "Python asyncio: aiohttp",
         handlers: TASKS_AND_POOL,
         goal: Some(0.999),
-        start: || start::aiohttp(false),
+        start: |_| start::aiohttp(false),
     },
     Application {
         name: "aiohttp-uvloop",
         title: "Python uvloop: aiohttp",
         handlers: TASKS_AND_POOL,
         goal: Some(0.999),
-        start: || start::aiohttp(true),
+        start: |_| start::aiohttp(true),
     },
     Application {
         name: "fastapi",
         title: "Python asyncio: FastAPI on uvicorn, httpx",
         handlers: TASKS_AND_POOL,
         goal: Some(0.999),
-        start: || start::fastapi("asyncio"),
+        start: |_| start::fastapi("asyncio"),
     },
     Application {
         name: "fastapi-uvloop",
         title: "Python uvloop: FastAPI on uvicorn, httpx",
         handlers: TASKS_AND_POOL,
         goal: Some(0.999),
-        start: || start::fastapi("uvloop"),
+        start: |_| start::fastapi("uvloop"),
     },
     Application {
         name: "tornado",
         title: "Python asyncio: Tornado",
         handlers: TASKS_AND_POOL,
         goal: None,
-        start: start::tornado,
+        start: |_| start::tornado(),
     },
     Application {
         name: "puma",
@@ -136,98 +140,105 @@ pub const APPLICATIONS: &[Application] = &[
         handlers: OWN_THREAD_AND_AFTER,
         // What Puma's reactor reads is refused.
         goal: Some(0.95),
-        start: start::puma,
+        start: |_| start::puma(),
     },
     Application {
         name: "puma-threads",
         title: "Ruby threads: Puma, Net::HTTP in other threads",
         handlers: TASKS_AND_POOL,
         goal: None,
-        start: start::puma,
+        start: |_| start::puma(),
     },
     Application {
         name: "gevent",
         title: "Python greenlets: gevent.pywsgi, requests",
         handlers: TASKS_AND_POOL,
         goal: None,
-        start: start::gevent,
+        start: |_| start::gevent(),
     },
     Application {
         name: "gunicorn-gevent",
         title: "Python greenlets: gunicorn gevent, Flask, requests",
         handlers: OWN_THREAD,
         goal: None,
-        start: start::gunicorn_gevent,
+        start: |_| start::gunicorn_gevent(),
     },
     Application {
         name: "node-request",
         title: "Node.js: http, http.request",
         handlers: TASKS,
         goal: None,
-        start: || start::node("request"),
+        start: |_| start::node("request"),
     },
     Application {
         name: "node-fetch",
         title: "Node.js: http, fetch",
         handlers: TASKS,
         goal: None,
-        start: || start::node("fetch"),
+        start: |_| start::node("fetch"),
     },
     Application {
         name: "express",
         title: "Node.js: Express, axios",
         handlers: TASKS,
         goal: None,
-        start: start::express,
+        start: |_| start::express(),
     },
     Application {
         name: "tokio",
         title: "Rust, tokio on many threads: axum, hyper",
         handlers: TASKS_AND_POOL,
         goal: None,
-        start: || start::tokio("multi-thread"),
+        start: |_| start::tokio("multi-thread"),
     },
     Application {
         name: "tokio-current",
         title: "Rust, tokio on one thread: axum, hyper",
         handlers: TASKS_AND_POOL,
         goal: None,
-        start: || start::tokio("current-thread"),
+        start: |_| start::tokio("current-thread"),
+    },
+    Application {
+        name: "nginx",
+        title: "nginx as a proxy that removes the headers",
+        handlers: PROXY,
+        goal: None,
+        start: start::nginx,
     },
     Application {
         name: "go",
         title: "Go of Debian: net/http",
         handlers: TASKS,
         goal: Some(0.999),
-        start: || start::go(Go::Plain),
+        start: |_| start::go(Go::Plain),
     },
     Application {
         name: "go-stripped",
         title: "Go of Debian, stripped: net/http",
         handlers: TASKS,
         goal: Some(0.999),
-        start: || start::go(Go::Stripped),
+        start: |_| start::go(Go::Stripped),
     },
     Application {
         name: "go-movable",
         title: "Go of Debian, stripped, position-independent: net/http",
         handlers: TASKS,
         goal: Some(0.999),
-        start: || start::go(Go::Movable),
+        start: |_| start::go(Go::Movable),
     },
     Application {
         name: "go-new",
         title: "newest Go: net/http",
         handlers: TASKS,
         goal: Some(0.999),
-        start: || start::go(Go::New),
+        start: |_| start::go(Go::New),
     },
     Application {
         name: "go-new-stripped",
         title: "newest Go, stripped: net/http",
         handlers: TASKS,
         goal: Some(0.999),
-        start: || start::go(Go::NewStripped),
+        start: |_| start::go(Go::NewStripped),
     },
 ];
 
@@ -239,7 +250,7 @@ impl Application {
 
     /// Ready to start: with a backend, a Redis server, a small pool of backend connections, and a timer of its own.
     pub(super) fn program(&self, backend: &str, redis: u16) -> Result<Program> {
-        let mut program = (self.start)()?;
+        let mut program = (self.start)(backend)?;
         program.command.env("BACKEND", backend).env("REDIS_PORT", redis.to_string());
         program.command.envs([("BACKEND_KEEP_ALIVE", "1"), ("BACKEND_POOL", "12"), ("BACKGROUND", "1")]);
         Ok(program)

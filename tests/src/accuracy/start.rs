@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::app::Program;
 use crate::programs::{self, Go, compile_go, compile_java, compile_rust, find, new_java, node_modules, python, source};
+use crate::relay;
 use crate::scratch::Scratch;
 
 pub(super) fn gunicorn() -> Result<Program> {
@@ -125,6 +126,10 @@ pub(super) fn tokio(runtime: &str) -> Result<Program> {
     let mut command = Command::new(compile_rust()?);
     command.env("RUNTIME", runtime);
     Program::new(command)
+}
+
+pub(super) fn nginx(backend: &str) -> Result<Program> {
+    relay::nginx_with("relay.conf", backend.trim_start_matches("http://"))
 }
 
 pub(super) fn go(build: Go) -> Result<Program> {
