@@ -24,7 +24,7 @@ from urllib.parse import parse_qs
 import gevent
 import redis
 import requests
-from gevent.pywsgi import WSGIServer
+from gevent.pywsgi import WSGIHandler, WSGIServer
 
 BACKEND = os.environ["BACKEND"]
 KEEP_ALIVE = os.environ.get("BACKEND_KEEP_ALIVE") == "1"
@@ -112,8 +112,16 @@ def background():
         time.sleep(0.05)
 
 
+class Handler(WSGIHandler):
+    def handle(self):
+        # Head and body go in two writes: without this Nagle and delayed acknowledgements cost 40 ms a response.
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().handle()
+
+
 def main():
-    server = WSGIServer(("127.0.0.1", int(os.environ["PORT"])), relay, backlog=256, log=None)
+    address = ("127.0.0.1", int(os.environ["PORT"]))
+    server = WSGIServer(address, relay, backlog=256, log=None, handler_class=Handler)
     gevent.signal_handler(signal.SIGTERM, server.stop, 1)
     if os.environ.get("BACKGROUND") == "1":
         gevent.spawn(background)
