@@ -14,6 +14,8 @@ pub mod kind {
     pub const JVM: u32 = 3;
     /// CPython: where a thread runs code in a context (`contextvars`), that is an executor.
     pub const PYTHON: u32 = 5;
+    /// PHP-FPM: it is known when a worker begins and ends a request.
+    pub const PHP_FPM: u32 = 6;
 }
 
 /// Something of one process: a goroutine, a Python context, or a connection object of its libraries.
