@@ -8,6 +8,7 @@ pub mod bpf;
 pub mod byte_exactness;
 pub mod cgroup;
 pub mod flows;
+pub mod fpm;
 pub mod http;
 pub mod load;
 pub mod namespace;
