@@ -44,6 +44,34 @@ pub enum Variable {
     Other,
 }
 
+impl Variable {
+    /// As a number that is never zero for what is of interest.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_raw(self) -> u32 {
+        match self {
+            Self::Other => 0,
+            Self::Method => 1,
+            Self::Target => 2,
+            Self::Role => 3,
+            Self::Header { index, len } => 4 | index << 8 | len << 16,
+        }
+    }
+
+    /// What [`Self::to_raw`] gave.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_raw(raw: u32) -> Self {
+        match raw & 7 {
+            1 => Self::Method,
+            2 => Self::Target,
+            3 => Self::Role,
+            4 => Self::Header { index: raw >> 8 & 0xff, len: raw >> 16 },
+            _ => Self::Other,
+        }
+    }
+}
+
 /// What the variable is whose name is the window's first `len` bytes. Of a
 /// header, `name` becomes the name as it is to be sent: a name as it is
 /// configured, and behind a prefix what the variable has, with hyphens.
@@ -89,7 +117,7 @@ pub fn variable(window: &Window, len: u32, name: &mut Name, names: &Names, folde
 
 /// Begins the line of the header `index`, named `name` (of `len` bytes), with
 /// the `value_len` bytes that are in the window from [`VALUE_AT`] on.
-/// [`scan::step`] copies it.
+/// [`scan::copy_line`] copies it.
 #[inline(always)]
 pub fn begin_line(
     scan: &mut Scan,

@@ -243,8 +243,8 @@ impl Scan {
     }
 }
 
-/// Begins the line of a configured header that was not found by scanning. [`step`]
-/// copies it, until the phase is [`phase::COPY`] no more.
+/// Begins the line of a configured header that was not found by scanning.
+/// [`copy_line`] copies it.
 ///
 /// `name` is the line's name, zero after its `len` bytes, and `index` the
 /// configured name's; the value is `start..end` in the window.
@@ -261,6 +261,13 @@ pub fn begin_line(
     scan.name_len = len;
     line::begin(scan, lines, name);
     copy::begin_copy(scan, turn, start, end, true);
+}
+
+/// Copies up to 64 bytes of a line that was begun with [`begin_line`]: to be called
+/// while the phase is [`phase::COPY`].
+#[inline(always)]
+pub fn copy_line(scan: &mut Scan, turn: &mut Turn, window: &Window, lines: &mut Lines) {
+    copy::copy(scan, turn, window, lines);
 }
 
 /// Does one piece of work: searches up to 64 bytes for a line end and deals

@@ -20,7 +20,7 @@ pub enum Listen {
     Unix,
 }
 
-/// A pool of workers, at most eight.
+/// A pool of workers.
 #[derive(Clone, Copy, Debug)]
 pub struct Pool {
     /// What FastCGI goes over.
@@ -29,11 +29,18 @@ pub struct Pool {
     pub keep: bool,
     /// How workers are started: `static`, `dynamic`, `ondemand`.
     pub manager: &'static str,
+    /// The most workers.
+    pub workers: u32,
     /// Requests after which a worker ends; 0 for never.
     pub requests: u32,
 }
 
 impl Pool {
+    /// One worker that stays, and connections that are kept.
+    pub fn of_one(listen: Listen) -> Self {
+        Self { listen, keep: true, manager: "static", workers: 1, requests: 0 }
+    }
+
     /// PHP-FPM, which calls the backend `url`.
     pub fn program(&self, url: &str) -> Result<Program> {
         let mut program = Program::new(Command::new(php_fpm()?))?;
@@ -43,6 +50,7 @@ impl Pool {
         let config = std::fs::read_to_string(source("php/fpm.conf"))?
             .replace("@LISTEN@", &listens(&program, ""))
             .replace("@MANAGER@", self.manager)
+            .replace("@WORKERS@", &self.workers.to_string())
             .replace("@REQUESTS@", &self.requests.to_string());
         let config = program.files.write("fpm.conf", config)?;
         // Not as a daemon, and as root.
@@ -78,7 +86,9 @@ pub fn start(url: &str, pool: &Pool, launch: &Launch<'_>, front: &Launch<'_>) ->
 /// A new process's runtime is known after some tens of milliseconds; until then its calls carry nothing.
 pub fn wait_for_support(relay: SocketAddr, recorder: &Recorder) -> Result<()> {
     let mut client = Probe::fresh(relay, recorder);
-    wait::until("the first request that carries its header", wait::START, || Ok(client.is_propagated()?.then_some(())))?;
+    wait::until("the first request that carries its header", wait::START, || {
+        Ok(client.is_propagated()?.then_some(()))
+    })?;
     recorder.take();
     Ok(())
 }

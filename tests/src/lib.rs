@@ -7,6 +7,7 @@ pub mod baton;
 pub mod bpf;
 pub mod byte_exactness;
 pub mod cgroup;
+pub mod fastcgi;
 pub mod flows;
 pub mod fpm;
 pub mod http;

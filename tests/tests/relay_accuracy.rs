@@ -101,14 +101,14 @@ fn php_with_workers() -> Result<()> {
 /// nginx opens a connection for each request, and workers come and go.
 #[test]
 fn php_fpm_over_tcp() -> Result<()> {
-    let pool = Pool { listen: Listen::Tcp, keep: false, manager: "dynamic", requests: 50 };
+    let pool = Pool { listen: Listen::Tcp, keep: false, manager: "dynamic", workers: 8, requests: 50 };
     drive_behind("php-fpm, TCP", REQUESTS, |recorder, launch| fpm_behind_nginx(&pool, recorder, launch))
 }
 
 /// nginx keeps connections, and each worker serves one after the other.
 #[test]
 fn php_fpm_over_a_unix_socket() -> Result<()> {
-    let pool = Pool { listen: Listen::Unix, keep: true, manager: "static", requests: 0 };
+    let pool = Pool { listen: Listen::Unix, keep: true, manager: "static", workers: 8, requests: 0 };
     drive_behind("php-fpm, Unix", REQUESTS, |recorder, launch| fpm_behind_nginx(&pool, recorder, launch))
 }
 

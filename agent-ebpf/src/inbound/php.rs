@@ -19,9 +19,9 @@ use baton_common::attribution::{Claim, Context, state};
 use baton_common::cgi::{self, MAX_VALUE, MAX_VARIABLE, VALUE_AT, Variable};
 use baton_common::flow::{Reason, counter, kind as flow_kind};
 use baton_common::limits::MAX_PATH;
-use baton_common::names::Names;
+use baton_common::names::{Name, Names};
 use baton_common::runtime::kind;
-use baton_common::scan::{Lines, phase};
+use baton_common::scan::{self, Lines, Scan, Turn, Window, phase};
 use baton_common::socket::Socket;
 
 use crate::context::{executor, ids, process, runtime, slot};
@@ -29,7 +29,6 @@ use crate::flow::{self, Flow};
 use crate::kernel::{Peer, Registers, peer_of};
 use crate::maps::{FOLDED_NAMES, NAMES, WORKLOADS};
 use crate::scratch::{self, Scratch};
-use crate::source::scan_step;
 use crate::{clock, policy};
 
 /// The context slot of each worker, plus one, by process id.
@@ -93,34 +92,54 @@ pub fn php_begins(ctx: ProbeContext) -> u32 {
     if runtime::of(tgid) != kind::PHP_FPM {
         return 0;
     }
+    over(tgid);
     executor::forget(tid, tgid, Reason::NoContext);
     let Some(workload) = runtime::workload() else { return 0 };
     // SAFETY: the program's context; the helper checks the addresses.
     let request = unsafe {
         let globals = Registers::of(&ctx).instruction().wrapping_add(bpf_get_attach_cookie(ctx.as_ptr()));
         // `sapi_globals_struct` (main/SAPI.h) begins with `server_context`.
-        bpf_probe_read_user(globals as *const u64)
+        bpf_probe_read_user(globals as *const u64).unwrap_or(0)
     };
+    if request == 0 {
+        // PHP runs code of its own, for `php-fpm -i`.
+        return 0;
+    }
     let Some(scratch) = scratch::acquire() else {
         flow::count_inbound_loss(workload, Reason::ScratchBusy);
         executor::forget(tid, tgid, Reason::ScratchBusy);
         return 0;
     };
-    begins(scratch, request.unwrap_or(0), workload, tid, tgid);
+    begins(scratch, request, workload, tid, tgid);
     scratch::release(scratch);
     0
 }
 
-/// A return of `php_request_shutdown()` or of `fastcgi_finish_request()`: the
-/// response is complete.
+/// A return of `php_request_shutdown()`: the response is complete. Functions
+/// that a script has registered for its end ran before.
 #[uretprobe]
 pub fn php_ends(_ctx: RetProbeContext) -> u32 {
-    let (_, tgid) = ids();
+    over(ids().1);
+    0
+}
+
+/// `fastcgi_finish_request()`: the response will be complete when it returns. A
+/// probe on its return would not do: a script can leave it in the middle, for
+/// another fiber and its stack, and the kernel would take it for gone
+/// (kernel/events/uprobes.c, `cleanup_return_instances`).
+#[uprobe]
+pub fn php_finishes(_ctx: ProbeContext) -> u32 {
+    over(ids().1);
+    0
+}
+
+/// The request of worker `tgid`, if it has one, causes nothing more.
+#[inline(always)]
+fn over(tgid: u32) {
     // SAFETY: copied at once.
     if let Some(slot) = unsafe { PHP_WORKERS.get(tgid) }.copied() {
         slot::end(slot);
     }
-    0
 }
 
 /// Process `tgid` ends.
@@ -161,7 +180,7 @@ fn begins(scratch: *mut Scratch, request: u64, workload: u32, tid: u32, tgid: u3
             verdict: 0,
             reason: reason as u8,
             context: socket.context,
-            names: socket.request.present,
+            names: if socket.context == 0 { 0 } else { socket.request.present },
         },
     );
 }
@@ -272,7 +291,7 @@ extern "C" fn turn(_index: u32, walk: *mut Walk) -> i64 {
         let scratch = walk.scratch;
         if (*scratch).socket.request.phase == phase::COPY {
             let scan = &raw mut (*scratch).socket.request;
-            scan_step(scan, &raw mut (*scratch).turn, &raw const (*scratch).window, walk.names, walk.lines);
+            php_copy(scan, &raw mut (*scratch).turn, &raw const (*scratch).window, walk.lines);
             return 0;
         }
         let variables = &mut (*scratch).variables;
@@ -293,6 +312,35 @@ extern "C" fn turn(_index: u32, walk: *mut Walk) -> i64 {
     }
 }
 
+/// A function with a global symbol is verified once, by itself, as [`php_variable`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn php_copy(scan: *mut Scan, turn: *mut Turn, window: *const Window, lines: *mut Lines) -> u32 {
+    if scan.is_null() || turn.is_null() || window.is_null() || lines.is_null() {
+        return 0;
+    }
+    // SAFETY: checked for null; the verifier checks the rest at each call.
+    unsafe { scan::copy_line(&mut *scan, &mut *turn, &*window, &mut *lines) };
+    0
+}
+
+/// See [`cgi::variable`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn php_variable(
+    window: *const Window,
+    len: u32,
+    name: *mut Name,
+    names: *const Names,
+    folded: *const Names,
+) -> u32 {
+    if window.is_null() || name.is_null() || names.is_null() || folded.is_null() {
+        return 0;
+    }
+    // SAFETY: as in `php_copy`.
+    unsafe { cgi::variable(&*window, len, &mut *name, &*names, &*folded).to_raw() }
+}
+
 /// Deals with a variable. `None` if it cannot be read.
 #[inline(always)]
 unsafe fn look_at(walk: &Walk, bucket: &Bucket) -> Option<()> {
@@ -311,7 +359,8 @@ unsafe fn look_at(walk: &Walk, bucket: &Bucket) -> Option<()> {
             return None;
         }
         let name = &raw mut (*scratch).turn.word;
-        match cgi::variable(&*window, name_len, &mut *name, &*walk.names, &*walk.folded) {
+        let said = php_variable(window, name_len, name, walk.names, walk.folded);
+        match Variable::from_raw(said) {
             Variable::Header { index, len } => {
                 let scan = &mut (*scratch).socket.request;
                 let mut value_len = bucket.value_len;

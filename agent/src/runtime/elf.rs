@@ -95,7 +95,9 @@ impl<'a> Executable<'a> {
     /// Where in the file the instruction at `address` is; `None` if none can be there.
     pub(crate) fn code_offset(&self, address: u64) -> Option<u64> {
         let text = self.file.sections().find(|section| {
-            section.kind() == SectionKind::Text && address >= section.address() && address - section.address() < section.size()
+            section.kind() == SectionKind::Text
+                && address >= section.address()
+                && address - section.address() < section.size()
         });
         text.and_then(|_| self.offset(address))
     }

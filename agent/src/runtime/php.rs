@@ -31,7 +31,8 @@ pub(super) fn examine(executable: &Executable<'_>) -> Option<Result<Fpm, String>
 }
 
 fn understand(executable: &Executable<'_>, startup: u64, name: u64) -> Result<Fpm, String> {
-    let (shutdown, _) = executable.exported(SHUTDOWN).ok_or_else(|| format!("the function {SHUTDOWN} was not found"))?;
+    let (shutdown, _) =
+        executable.exported(SHUTDOWN).ok_or_else(|| format!("the function {SHUTDOWN} was not found"))?;
     let (globals, _) = executable
         .exported(GLOBALS)
         .ok_or_else(|| format!("{GLOBALS} was not found: builds with threads (ZTS) are not supported"))?;
@@ -46,7 +47,7 @@ fn understand(executable: &Executable<'_>, startup: u64, name: u64) -> Result<Fp
         let offset = executable.code_offset(address).ok_or("a function is outside of its code")?;
         Ok::<_, String>(Point { program, offset })
     };
-    let finish = Point { program: "php_ends", offset: finish };
+    let finish = Point { program: "php_finishes", offset: finish };
     let points = vec![finish, at("php_ends", shutdown)?, at("php_begins", startup)?];
     Ok(Fpm { points, globals: globals.wrapping_sub(startup) })
 }

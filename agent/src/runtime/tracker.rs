@@ -18,9 +18,9 @@ use object::Architecture;
 use tokio::io::unix::AsyncFd;
 
 use super::elf::Executable;
+use super::php::{self, Fpm};
 use super::point::Point;
 use super::python::{Interpreter, Loaded};
-use super::php::{self, Fpm};
 use super::{go, jvm, mapped, python};
 use crate::datapath::load::Datapath;
 use crate::datapath::pod::{self, Raw};

@@ -27,6 +27,7 @@ fn what(variable: &[u8]) -> (Variable, Name) {
     let (names, mut window, mut name) = (names(), Window::default(), Name::default());
     put(&mut window, 0, variable);
     let found = super::variable(&window, variable.len() as u32, &mut name, &names, &names.folded().expect("fits"));
+    assert_eq!(Variable::from_raw(found.to_raw()), found);
     (found, name)
 }
 
@@ -59,7 +60,7 @@ fn collect(variables: &[(Vec<u8>, Vec<u8>)]) -> (String, Vec<u8>, u64) {
         begin_line(&mut scan, &mut turn, &mut window, &mut lines, (index, &mut name, len), value.len() as u32);
         let mut steps = 0;
         while scan.phase == phase::COPY {
-            scan::step(&mut scan, &mut turn, &window, &names, &mut lines);
+            scan::copy_line(&mut scan, &mut turn, &window, &mut lines);
             steps += 1;
             assert!(steps <= MAX_LINES / 64 + 2);
         }
@@ -67,7 +68,7 @@ fn collect(variables: &[(Vec<u8>, Vec<u8>)]) -> (String, Vec<u8>, u64) {
     let bytes: Vec<u8> = lines.text.as_words().iter().flat_map(|word| word.to_le_bytes()).collect();
     let text = String::from_utf8(bytes[..scan.lines_len as usize].to_vec()).expect("ASCII");
     let ends = lines.ends[..scan.line_count as usize].iter().map(|end| usize::from(*end));
-    assert_eq!(ends.last().unwrap_or_default(), text.len());
+    assert_eq!(ends.max().unwrap_or_default(), text.len());
     (text, lines.names[..scan.line_count as usize].to_vec(), scan.dropped)
 }
 
@@ -81,7 +82,8 @@ fn headers_are_found_by_their_folded_names() {
     assert_eq!(header(b"HTTP_B3"), Some((2, "b3".into())));
     assert_eq!(header(b"HTTP_X_TENANT"), Some((3, "x_tenant".into())), "as it is configured");
     assert_eq!(header(b"HTTP_OT_BAGGAGE_USER_ID"), Some((1, "ot-baggage-user-id".into())));
-    for other in ["HTTP_", "HTTP_B", "HTTP_B33", "B3", "http_b3", "HTTP-B3", "HTTP_OT_BAGGAGE", "X_TELEPRESENCE_ID", ""] {
+    for other in ["HTTP_", "HTTP_B", "HTTP_B33", "B3", "http_b3", "HTTP-B3", "HTTP_OT_BAGGAGE", "X_TELEPRESENCE_ID", ""]
+    {
         assert_eq!(what(other.as_bytes()).0, Variable::Other, "{other}");
     }
     assert_eq!(what(b"HTTP_OT_BAGGAGE_A B").0, Variable::Other, "no name of a header");

@@ -8,7 +8,7 @@ use crate::words::equal_mask;
 #[inline(always)]
 #[must_use]
 pub(crate) const fn fold(word: u64) -> u64 {
-    word ^ (equal_mask(word, b'_') >> 7) * (b'_' ^ b'-') as u64
+    word ^ ((equal_mask(word, b'_') >> 7) * (b'_' ^ b'-') as u64)
 }
 
 impl Names {
