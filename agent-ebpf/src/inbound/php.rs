@@ -4,8 +4,8 @@
 //! not read from the connection, but from where PHP has put it when the request
 //! begins: however the bytes came, it is what the request's own code sees.
 //!
-//! Structures are those of main/fastcgi.c, the same from PHP 7.1 to 8.5. That they
-//! are where they are looked for shows in each request: see [`Variables`].
+//! Structures are those of main/fastcgi.c in PHP 8.2, and in newer sources that were looked at. That they are where they
+//! are looked for shows in each request: see [`Variables`].
 
 use core::ffi::c_void;
 
