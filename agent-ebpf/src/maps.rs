@@ -59,6 +59,10 @@ pub(crate) static NOTICES: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
 #[map]
 pub(crate) static NAMES: Array<Names> = Array::with_max_entries(1, 0);
 
+/// The same names as CGI gives them, see [`Names::folded`].
+#[map]
+pub(crate) static FOLDED_NAMES: Array<Names> = Array::with_max_entries(1, 0);
+
 /// Settings of the node.
 #[map]
 pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);

@@ -1,7 +1,7 @@
 //! Which addresses a workload may take contexts from and send them to.
 
 use aya_ebpf::maps::lpm_trie::Key;
-use baton_common::policy::{AddressKey, KEY_BITS, attribution};
+use baton_common::policy::{AddressKey, INGRESS, KEY_BITS, attribution};
 use baton_common::socket::{Socket, flag};
 
 use crate::maps::{ADDRESSES, WORKLOADS};
@@ -39,4 +39,12 @@ pub(crate) fn allows(socket: &mut Socket, direction: u16) -> bool {
         socket.flags |= if allowed { flag::JUDGED | flag::ALLOWED } else { flag::JUDGED };
     }
     socket.flags & flag::ALLOWED != 0
+}
+
+/// Whether workload `index` takes contexts from all sources, and so from those without an address.
+#[inline(always)]
+pub(crate) fn allows_all_sources(index: u32) -> bool {
+    let key = AddressKey { workload: index as u16, direction: INGRESS, address: [0; 16] };
+    // A key without address bits finds the range of all addresses alone.
+    ADDRESSES.get(Key::new(KEY_BITS, key)).is_some()
 }

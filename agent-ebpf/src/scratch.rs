@@ -2,8 +2,10 @@
 
 use baton_common::scan::{Lines, Turn, Window};
 use baton_common::select::Select;
+use baton_common::socket::Socket;
 
 use crate::atomic;
+use crate::inbound::php::Variables;
 use crate::maps::SCRATCH;
 use crate::source::Source;
 
@@ -20,6 +22,9 @@ pub(crate) struct Scratch {
     pub(crate) window: Window,
     pub(crate) lines: Lines,
     pub(crate) select: Select,
+    /// Stands for a connection whose socket has no state of its own.
+    pub(crate) socket: Socket,
+    pub(crate) variables: Variables,
     /// Bytes of lines to write into the message, and written.
     pub(crate) to_write: u32,
     pub(crate) written: u32,

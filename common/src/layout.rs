@@ -67,6 +67,14 @@ pub struct Layout {
     pub socket_sk: u32,
     /// `sock.__sk_common.skc_cookie`
     pub sock_cookie: u32,
+    /// `sock.__sk_common.skc_family`
+    pub sock_family: u32,
+    /// `sock.__sk_common.skc_daddr`
+    pub sock_peer: u32,
+    /// `sock.__sk_common.skc_v6_daddr`
+    pub sock_peer6: u32,
+    /// `sock.__sk_common.skc_dport`
+    pub sock_peer_port: u32,
 }
 
 impl Layout {
@@ -103,5 +111,9 @@ impl Layout {
         file_private: 0,
         socket_sk: 0,
         sock_cookie: 0,
+        sock_family: 0,
+        sock_peer: 0,
+        sock_peer6: 0,
+        sock_peer_port: 0,
     };
 }

@@ -12,6 +12,7 @@
 extern crate std;
 
 pub mod attribution;
+pub mod cgi;
 pub mod flow;
 pub mod framing;
 pub mod head;

@@ -1,7 +1,9 @@
 //! The table of configured header names that the kernel side matches against.
 
+mod folded;
 mod known;
 
+pub(crate) use folded::fold;
 pub use known::{FRAMING, Known, Table};
 
 use crate::limits::MAX_NAMES;

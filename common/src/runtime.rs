@@ -18,6 +18,8 @@ pub mod kind {
     pub const LOOPS: u32 = 6;
     /// As [`NONE`], and user space has said so for good.
     pub const FINAL: u32 = 7;
+    /// PHP-FPM: it is known when a worker begins and ends a request.
+    pub const PHP_FPM: u32 = 8;
 }
 
 /// Something of one process: a goroutine, a Python context, or a connection object of its libraries.

@@ -16,7 +16,7 @@ mod suspend;
 
 use crate::head::{self, IN_REQUEST};
 use crate::limits::{MAX_HEAD, MAX_LINE_COUNT};
-use crate::names::Names;
+use crate::names::{Name, Names};
 use crate::words::{Words, first, first_equal};
 
 /// Bytes kept from an event for the next one: an unfinished line's beginning.
@@ -232,9 +232,42 @@ impl Scan {
         self.phase >= phase::FIRST_REST && self.phase <= phase::COPY || self.phase == phase::START && self.carry_len > 0
     }
 
+    /// Leaves out a line of the configured name `index`, and with it that name's group.
+    #[inline(always)]
+    pub const fn drop_line(&mut self, index: u32) {
+        self.dropped |= 1 << (index & 63);
+    }
+
     const fn bit(&self) -> u64 {
         1 << (self.name & 63)
     }
+}
+
+/// Begins the line of a configured header that was not found by scanning.
+/// [`copy_line`] copies it.
+///
+/// `name` is the line's name, zero after its `len` bytes, and `index` the
+/// configured name's; the value is `start..end` in the window.
+#[inline(always)]
+pub fn begin_line(
+    scan: &mut Scan,
+    turn: &mut Turn,
+    lines: &mut Lines,
+    (index, name, len): (u32, &mut Name, u32),
+    (start, end): (u32, u32),
+) {
+    line::end_name(name, len);
+    scan.name = index;
+    scan.name_len = len;
+    line::begin(scan, lines, name);
+    copy::begin_copy(scan, turn, start, end, true);
+}
+
+/// Copies up to 64 bytes of a line that was begun with [`begin_line`]: to be called
+/// while the phase is [`phase::COPY`].
+#[inline(always)]
+pub fn copy_line(scan: &mut Scan, turn: &mut Turn, window: &Window, lines: &mut Lines) {
+    copy::copy(scan, turn, window, lines);
 }
 
 /// Does one piece of work: searches up to 64 bytes for a line end and deals

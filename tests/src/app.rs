@@ -1,6 +1,7 @@
 //! An application under test: started plain, under `baton exec`, or in a cgroup.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -44,6 +45,8 @@ pub struct Program {
     pub command: Command,
     /// Where it will listen.
     pub port: u16,
+    /// Where it will listen instead, if that is a Unix socket.
+    pub socket: Option<PathBuf>,
     /// Files that must live as long as it.
     pub files: Scratch,
 }
@@ -52,7 +55,7 @@ impl Program {
     /// A command on a free port, which it finds in `$PORT`.
     pub fn new(command: Command) -> Result<Self> {
         let port = free_port()?;
-        let mut program = Self { command, port, files: Scratch::new()? };
+        let mut program = Self { command, port, socket: None, files: Scratch::new()? };
         program.command.env("PORT", port.to_string());
         Ok(program)
     }
@@ -78,7 +81,10 @@ impl Program {
             if let Some(status) = process.ended()? {
                 bail!("the application ended with {status}:\n{}", process.last_words());
             }
-            Ok(TcpStream::connect(address).ok())
+            Ok(match &self.socket {
+                Some(path) => UnixStream::connect(path).map(drop).ok(),
+                None => TcpStream::connect(address).map(drop).ok(),
+            })
         })
         .with_context(|| format!("it wrote:\n{}", process.last_words()))?;
         Ok(App { process, address, files: self.files })

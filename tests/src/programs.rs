@@ -32,6 +32,18 @@ pub fn find(name: &str) -> Result<PathBuf> {
         .ok_or_else(|| missing(name))
 }
 
+/// PHP-FPM, whose name has its version in Debian.
+pub fn php_fpm() -> Result<PathBuf> {
+    let folders = ["/usr/sbin", "/usr/local/sbin"].map(std::fs::read_dir).into_iter().flatten();
+    let mut found: Vec<_> = folders
+        .flat_map(|folder| folder.flatten())
+        .filter(|file| file.file_name().to_string_lossy().starts_with("php-fpm"))
+        .map(|file| file.path())
+        .collect();
+    found.sort();
+    found.pop().ok_or_else(|| missing("php-fpm"))
+}
+
 /// A command for a program on the search path.
 pub fn command(name: &str) -> Result<Command> {
     Ok(Command::new(find(name)?))

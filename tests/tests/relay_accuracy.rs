@@ -6,8 +6,9 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use baton_tests::app::{Launch, Program, without_baton};
+use baton_tests::app::{App, Launch, Program, without_baton};
 use baton_tests::baton::Exec;
+use baton_tests::fpm::{self, Listen, Pool};
 use baton_tests::load::{self, Cell};
 use baton_tests::recorder::Recorder;
 use baton_tests::relay::{self, Backend, Worker};
@@ -19,16 +20,26 @@ const CELLS: [(usize, bool); 6] = [(1, false), (1, true), (8, false), (8, true),
 
 /// Drives all cells against one application; `requests` are spread over them.
 fn drive(name: &str, requests: usize, program: impl FnOnce(&str) -> Result<Program>) -> Result<()> {
+    drive_behind(name, requests, |recorder, launch| Ok((program(&recorder.url())?.start(launch)?, None)))
+}
+
+/// As [`drive`], for an application that requests may come to by way of another one.
+fn drive_behind(
+    name: &str,
+    requests: usize,
+    start: impl FnOnce(&Recorder, &Launch<'_>) -> Result<(App, Option<App>)>,
+) -> Result<()> {
     let scale = std::env::var("BATON_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1);
     let recorder = Recorder::echoing_targets()?;
     let exec = Exec::default();
-    let app = program(&recorder.url())?.start(&Launch::under_test(&exec))?;
+    let (app, front) = start(&recorder, &Launch::under_test(&exec))?;
+    let address = front.as_ref().unwrap_or(&app).address();
     let mut total = Tally::default();
     let begin = Instant::now();
     for (clients, keep_alive) in CELLS {
         let cell = Cell::new(clients, requests / CELLS.len() / scale, keep_alive);
         let start = Instant::now();
-        let report = load::run(app.address(), &cell)?;
+        let report = load::run(address, &cell)?;
         let tally = Tally::of(&report.sent, &recorder.take());
         eprintln!(
             "{name}: {clients} clients, keep-alive {keep_alive}: {} requests in {:.1?}, {} reconnects: {}",
@@ -85,6 +96,28 @@ fn php() -> Result<()> {
 #[test]
 fn php_with_workers() -> Result<()> {
     drive("php workers", REQUESTS, |url| relay::php(url, 8))
+}
+
+/// nginx opens a connection for each request, and workers come and go.
+#[test]
+fn php_fpm_over_tcp() -> Result<()> {
+    let pool = Pool { listen: Listen::Tcp, keep: false, manager: "dynamic", workers: 8, requests: 50 };
+    drive_behind("php-fpm, TCP", REQUESTS, |recorder, launch| fpm_behind_nginx(&pool, recorder, launch))
+}
+
+/// nginx keeps connections, and each worker serves one after the other.
+#[test]
+fn php_fpm_over_a_unix_socket() -> Result<()> {
+    let pool = Pool { listen: Listen::Unix, keep: true, manager: "static", workers: 8, requests: 0 };
+    drive_behind("php-fpm, Unix", REQUESTS, |recorder, launch| fpm_behind_nginx(&pool, recorder, launch))
+}
+
+fn fpm_behind_nginx(pool: &Pool, recorder: &Recorder, launch: &Launch<'_>) -> Result<(App, Option<App>)> {
+    let (app, front) = fpm::start(&recorder.url(), pool, launch, &Launch::Plain)?;
+    if !without_baton() {
+        fpm::wait_for_support(front.address(), recorder)?;
+    }
+    Ok((app, Some(front)))
 }
 
 #[test]

@@ -8,6 +8,7 @@ use baton_common::attribution::{Claim, kind};
 use baton_common::flow::Reason;
 
 use super::{executor, python, runtime, turn};
+use crate::inbound::php;
 use crate::kernel::task_ids;
 use crate::maps::{EXECUTORS, PROCESSES};
 
@@ -16,10 +17,10 @@ use crate::maps::{EXECUTORS, PROCESSES};
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     let parent: *const c_void = ctx.arg(0);
     let child: *const c_void = ctx.arg(1);
-    let (parent, _) = task_ids(parent);
+    let (parent, parent_process) = task_ids(parent);
     let (child, process) = task_ids(child);
     if child == process {
-        runtime::started(process);
+        runtime::forked(parent_process, process);
     }
     // SAFETY: copied at once.
     let Some(claim) = unsafe { EXECUTORS.get(parent) }.copied() else { return 0 };
@@ -65,6 +66,7 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     turn::end(tid);
     if tid == tgid {
         let _ = PROCESSES.remove(tgid);
+        php::ended(tgid);
         runtime::ended(tgid);
     }
     0

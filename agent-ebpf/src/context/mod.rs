@@ -17,7 +17,7 @@ use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 
 /// Thread id and process id of the current thread.
 #[inline(always)]
-fn ids() -> (u32, u32) {
+pub(crate) fn ids() -> (u32, u32) {
     // SAFETY: no arguments.
     let ids = unsafe { bpf_get_current_pid_tgid() };
     (ids as u32, (ids >> 32) as u32)

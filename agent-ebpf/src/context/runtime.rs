@@ -54,11 +54,23 @@ pub(crate) fn noted(tgid: u32) {
     }
 }
 
-/// The current process runs another program, or `tgid` is its new child.
+/// The current process, `tgid`, runs another program.
 #[inline(always)]
 pub(crate) fn started(tgid: u32) {
+    begin(tgid, kind::ASKED);
+}
+
+/// The current process, `parent`, has the new child `tgid`. A worker of PHP-FPM
+/// may have a request at once.
+#[inline(always)]
+pub(crate) fn forked(parent: u32, tgid: u32) {
+    begin(tgid, if of(parent) == kind::PHP_FPM { kind::PHP_FPM } else { kind::ASKED });
+}
+
+#[inline(always)]
+fn begin(tgid: u32, runtime: u32) {
     let _ = RUNTIMES.remove(tgid);
-    if is_selected() && RUNTIMES.insert(tgid, kind::ASKED, 0).is_ok() {
+    if workload().is_some() && RUNTIMES.insert(tgid, runtime, 0).is_ok() {
         tell(tgid, notice::STARTED);
     }
 }
@@ -76,18 +88,18 @@ pub(super) fn tell(tgid: u32, about: u32) {
     let _ = NOTICES.output::<Notice>(&Notice { tgid, about }, 0);
 }
 
-/// Whether the current thread is in a workload's cgroup.
-fn is_selected() -> bool {
+/// The workload that the current thread belongs to: that of the closest cgroup.
+#[inline(always)]
+pub(crate) fn workload() -> Option<u32> {
+    let mut workload = None;
     for level in 1..MAX_DEPTH {
         // SAFETY: no pointers.
         let id = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
         if id == 0 {
-            return false;
+            break;
         }
-        // SAFETY: looked at only.
-        if unsafe { CGROUPS.get(id) }.is_some() {
-            return true;
-        }
+        // SAFETY: copied at once.
+        workload = unsafe { CGROUPS.get(id) }.copied().or(workload);
     }
-    false
+    workload
 }

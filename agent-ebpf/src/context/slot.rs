@@ -6,7 +6,7 @@ use baton_common::socket::Socket;
 
 use super::process;
 use crate::maps::{CONTEXTS, FREE_SLOTS, SETTINGS, SLOTS_TAKEN};
-use crate::{atomic, kernel};
+use crate::{atomic, clock, kernel};
 
 /// The context in `slot`.
 #[inline(always)]
@@ -38,6 +38,52 @@ fn take() -> Option<u32> {
         atomic::add(taken, 1)
     };
     if slot < u64::from(size) { Some(slot as u32) } else { None }
+}
+
+/// What a context begins with, beside its lines.
+pub(crate) struct Begin {
+    pub(crate) id: u64,
+    /// Bits of the names whose lines may be inserted.
+    pub(crate) have: u64,
+    /// Bits of those that must not be.
+    pub(crate) unsafe_names: u64,
+    /// Where its `struct tcp_sock` is; 0 if there is none.
+    pub(crate) sock: u64,
+    pub(crate) tgid: u32,
+    pub(crate) state: u32,
+}
+
+/// Begins the context of the request on `socket`, whose lines are there.
+#[inline(always)]
+pub(crate) fn begin(context: *mut Context, socket: &Socket, begin: &Begin) {
+    // SAFETY: the slot is this connection's; `id` comes last, since readers
+    // compare it.
+    unsafe {
+        (*context).have = begin.have;
+        (*context).unsafe_names = begin.unsafe_names;
+        (*context).since = clock::ticks();
+        (*context).sock = begin.sock;
+        (*context).sent = socket.response.seq;
+        (*context).left = 0;
+        (*context).tgid = begin.tgid;
+        (*context).workload = socket.workload;
+        (*context).generation = socket.generation;
+        (*context).epoch = SETTINGS.get(0).map_or(0, |settings| settings.epoch);
+        (*context).lines_len = socket.request.lines_len;
+        (*context).line_count = socket.request.line_count;
+        (*context).state = begin.state;
+        atomic::order();
+        core::ptr::write_volatile(&raw mut (*context).id, begin.id);
+    }
+}
+
+/// Nobody may use the context in `socket`'s slot while its lines are written anew.
+#[inline(always)]
+pub(crate) fn empty(context: *mut Context, socket: &Socket) {
+    answer(socket);
+    // SAFETY: the slot is this connection's.
+    unsafe { core::ptr::write_volatile(&raw mut (*context).id, 0) };
+    atomic::order();
 }
 
 /// Notes how much of the response on `socket` has left.
@@ -78,10 +124,16 @@ pub(crate) fn may_be_answered(context: *const Context) -> bool {
 /// Ends the context in `socket`'s slot: it is current for nobody any more.
 #[inline(always)]
 pub(crate) fn answer(socket: &Socket) {
-    if socket.slot == 0 {
+    end(socket.slot);
+}
+
+/// Ends the context in the slot `held`, plus one; 0 is none.
+#[inline(always)]
+pub(crate) fn end(held: u32) {
+    if held == 0 {
         return;
     }
-    let Some(context) = get(socket.slot.wrapping_sub(1)) else { return };
+    let Some(context) = get(held.wrapping_sub(1)) else { return };
     // SAFETY: a map value; the state is one aligned word.
     unsafe {
         let before = (*context).state;
@@ -95,14 +147,20 @@ pub(crate) fn answer(socket: &Socket) {
 /// Gives the slot of `socket` back.
 #[inline(always)]
 pub(crate) fn release(socket: &mut Socket) {
-    if socket.slot == 0 {
+    give_back(socket.slot);
+    socket.slot = 0;
+}
+
+/// Gives the slot `held`, plus one, back; 0 is none.
+#[inline(always)]
+pub(crate) fn give_back(held: u32) {
+    if held == 0 {
         return;
     }
-    answer(socket);
-    let slot = socket.slot.wrapping_sub(1);
-    socket.slot = 0;
+    end(held);
+    let slot = held.wrapping_sub(1);
     if let Some(context) = get(slot) {
-        // SAFETY: as in `answer`.
+        // SAFETY: as in `end`.
         unsafe {
             core::ptr::write_volatile(&raw mut (*context).id, 0);
             core::ptr::write_volatile(&raw mut (*context).state, state::FREE);

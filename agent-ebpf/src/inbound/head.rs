@@ -13,8 +13,7 @@ use baton_common::words::literal;
 use crate::context::{executor, goroutine, process, python, runtime, slot, turn};
 use crate::flow::{self, Flow};
 use crate::kernel::{Tcp, is_only_thread};
-use crate::maps::SETTINGS;
-use crate::{atomic, clock, policy};
+use crate::{clock, policy};
 
 /// The head on `socket` is complete: its context begins and is current for the
 /// thread `tid` that read the end of it.
@@ -57,25 +56,18 @@ pub(super) fn complete(tcp: Tcp, socket: &mut Socket, names: *const Names, tid: 
     if let (true, Some(context)) = (socket.slot != 0, slot::get(slot)) {
         process::opened(tgid, id);
         socket.context = id;
-        // SAFETY: the slot is this connection's; `id` comes last, since readers
-        // compare it.
-        unsafe {
-            (*context).have = if allowed { have } else { 0 };
-            (*context).unsafe_names = unsafe_names;
-            (*context).since = clock::ticks();
-            (*context).sock = tcp.address();
-            (*context).sent = socket.response.seq;
-            (*context).left = 0;
-            (*context).tgid = tgid;
-            (*context).workload = socket.workload;
-            (*context).generation = socket.generation;
-            (*context).epoch = SETTINGS.get(0).map_or(0, |settings| settings.epoch);
-            (*context).lines_len = scan.lines_len;
-            (*context).line_count = scan.line_count;
-            (*context).state = if ambiguous { state::AMBIGUOUS } else { state::LIVE };
-            atomic::order();
-            core::ptr::write_volatile(&raw mut (*context).id, id);
-        }
+        slot::begin(
+            context,
+            socket,
+            &slot::Begin {
+                id,
+                have: if allowed { have } else { 0 },
+                unsafe_names,
+                sock: tcp.address(),
+                tgid,
+                state: if ambiguous { state::AMBIGUOUS } else { state::LIVE },
+            },
+        );
         if !claim(tcp, socket, tid, Claim::own(id, slot, tgid)) {
             reason = Reason::ExecutorsFull;
             flow::count_inbound_loss(socket.workload, reason);

@@ -2,5 +2,6 @@
 
 mod answer;
 mod head;
+pub(crate) mod php;
 mod read;
 mod segment;

@@ -9,16 +9,17 @@ use aya_ebpf::programs::BtfTracePointContext;
 use baton_common::attribution::Claim;
 use baton_common::flow::Reason;
 use baton_common::framing::{Follows, Position, after_request_head, synchronise};
+use baton_common::runtime::kind;
 use baton_common::scan::{phase, stop};
 use baton_common::socket::{Socket, flag, role};
 
 use super::head;
-use crate::context::{executor, slot, turn};
+use crate::context::{executor, runtime, slot, turn};
 use crate::kernel::{Tcp, has_storage, syscall_buffers};
 use crate::maps::NAMES;
 use crate::scratch::{self, Scratch};
 use crate::source::{Run, User};
-use crate::{atomic, enrol, policy, source};
+use crate::{enrol, policy, source};
 
 /// Reads whose bytes are not to be looked at (include/linux/socket.h): with
 /// `MSG_PEEK` nothing is taken, with `MSG_TRUNC` the bytes are thrown away
@@ -78,7 +79,10 @@ fn after_read(tcp: Tcp, socket: &mut Socket, len: u32) {
     let (tid, tgid) = (ids as u32, (ids >> 32) as u32);
     match socket.request.phase {
         phase::LOST => {
-            executor::forget(tid, tgid, Reason::of_lost(socket.request.lost));
+            // What PHP-FPM reads is FastCGI, and followed otherwise.
+            if runtime::of(tgid) != kind::PHP_FPM {
+                executor::forget(tid, tgid, Reason::of_lost(socket.request.lost));
+            }
             return;
         }
         phase::BODY | phase::CHUNK_SIZE | phase::CHUNK_DATA | phase::TRAILER | phase::TRAILER_SKIP => {
@@ -94,9 +98,13 @@ fn after_read(tcp: Tcp, socket: &mut Socket, len: u32) {
         head::lose(socket, Reason::ScratchBusy);
         return;
     };
-    if let Err(reason) = scan(tcp, socket, scratch, tid, tgid, len) {
-        head::lose(socket, reason);
-        executor::forget(tid, tgid, reason);
+    match scan(tcp, socket, scratch, tid, tgid, len) {
+        Err(Reason::NotHttp1) if runtime::of(tgid) == kind::PHP_FPM => {}
+        Err(reason) => {
+            head::lose(socket, reason);
+            executor::forget(tid, tgid, reason);
+        }
+        Ok(()) => {}
     }
     scratch::release(scratch);
 }
@@ -121,10 +129,7 @@ fn scan(tcp: Tcp, socket: &mut Socket, scratch: *mut Scratch, tid: u32, tgid: u3
     let lines = match slot::of(socket) {
         Some(context) => unsafe {
             if socket.request.phase == phase::START {
-                // Nobody may use the old lines while new ones are written.
-                slot::answer(socket);
-                ptr::write_volatile(&raw mut (*context).id, 0);
-                atomic::order();
+                slot::empty(context, socket);
             }
             &raw mut (*context).lines
         },

@@ -183,6 +183,8 @@ impl Datapath {
     /// Sets the header names to carry. What was read before is void.
     pub(crate) fn set_names(&mut self, names: &Names) -> anyhow::Result<()> {
         self.map_array::<Names>("NAMES")?.set(0, Raw(*names), 0).context("failed to set the header names")?;
+        let folded = names.folded().map_err(|refused| anyhow!("the header names do not fit: {refused:?}"))?;
+        self.map_array::<Names>("FOLDED_NAMES")?.set(0, Raw(folded), 0).context("failed to set the folded names")?;
         self.epoch += 1;
         self.set_settings()
     }

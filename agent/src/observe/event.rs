@@ -98,12 +98,20 @@ fn flow_event(event: &Event, zero: i128, workload: &str, runtime: &'static str, 
         runtime,
         method: text(&event.method.to_le_bytes()),
         path: path(event),
-        peer: SocketAddr::new(readable(event.peer), event.peer_port).to_string(),
+        peer: peer(event),
         headers: headers.of_bits(event.names).into_iter().map(str::to_owned).collect(),
         verdict: if outbound { Some(verdict(event.verdict)) } else { None },
         reason: if reason == Reason::None { None } else { Some(reason.name()) },
         context: if event.context == 0 { None } else { Some(format!("{:016x}", event.context)) },
     }
+}
+
+/// The other end; a Unix socket has no address.
+fn peer(event: &Event) -> String {
+    if event.peer == [0; 16] && event.peer_port == 0 {
+        return "unix".to_owned();
+    }
+    SocketAddr::new(readable(event.peer), event.peer_port).to_string()
 }
 
 const fn verdict(raw: u8) -> &'static str {

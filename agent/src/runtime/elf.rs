@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use object::{Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _, SymbolKind};
+use object::{Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _, SectionKind, SymbolKind};
 
 use super::{code, pclntab};
 
@@ -63,6 +63,43 @@ impl<'a> Executable<'a> {
     pub(crate) fn text(&self, address: u64) -> Option<&'a str> {
         let bytes = self.bytes(address)?;
         std::str::from_utf8(bytes.split(|byte| *byte == 0).next()?).ok()
+    }
+
+    /// Where `text` is, with zeros before and after it.
+    pub(crate) fn find_text(&self, text: &str) -> Option<u64> {
+        let text = [b"\0", text.as_bytes(), b"\0"].concat();
+        let start = self.data.windows(text.len()).position(|bytes| bytes == text)? as u64 + 1;
+        self.file.segments().find_map(|segment| {
+            let (offset, len) = segment.file_range();
+            (start >= offset && start - offset < len).then(|| segment.address() + (start - offset))
+        })
+    }
+
+    /// The addresses of all words that hold `address` once the file is loaded.
+    pub(crate) fn references(&self, address: u64) -> Vec<u64> {
+        let relocations = self.file.dynamic_relocations().into_iter().flatten();
+        let relocated = relocations.filter(|(_, relocation)| relocation.addend().cast_unsigned() == address);
+        let found: Vec<u64> = relocated.map(|(at, _)| at).collect();
+        if !found.is_empty() {
+            return found;
+        }
+        // Not to be moved, or with relocations (RELR) that leave the words as they are.
+        let mut found = Vec::new();
+        for segment in self.file.segments() {
+            let words = segment.data().unwrap_or_default().chunks_exact(8).zip((segment.address()..).step_by(8));
+            found.extend(words.filter(|(word, _)| *word == address.to_le_bytes()).map(|(_, at)| at));
+        }
+        found
+    }
+
+    /// Where in the file the instruction at `address` is; `None` if none can be there.
+    pub(crate) fn code_offset(&self, address: u64) -> Option<u64> {
+        let text = self.file.sections().find(|section| {
+            section.kind() == SectionKind::Text
+                && address >= section.address()
+                && address - section.address() < section.size()
+        });
+        text.and_then(|_| self.offset(address))
     }
 
     /// What the file holds from `address` on, to the end of its segment.

@@ -16,7 +16,7 @@ pub(crate) struct Inspection {
     pub(crate) process: u32,
     /// Its program.
     pub(crate) executable: PathBuf,
-    /// `go`, `java`, or `other`.
+    /// `go`, `java`, `python`, `php-fpm`, or `other`.
     pub(crate) runtime: &'static str,
     /// What its requests are told apart by.
     pub(crate) told_apart_by: &'static str,
@@ -63,8 +63,8 @@ pub(crate) fn inspect(id: u32) -> std::io::Result<Inspection> {
             found.told_apart_by = "goroutines";
             found.probes = at(points, &executable);
         }
-        Support::Refused(reason) => {
-            found.runtime = "go";
+        Support::Refused { runtime, reason } => {
+            found.runtime = runtime;
             found.told_apart_by = "nothing: its runtime is not understood";
             found.reason = Some(reason);
         }
@@ -75,6 +75,11 @@ pub(crate) fn inspect(id: u32) -> std::io::Result<Inspection> {
                 Ok((file, points)) => found.probes = at(points, &file),
                 Err(reason) => found.reason = Some(reason),
             }
+        }
+        Support::Fpm(fpm) => {
+            found.runtime = "php-fpm";
+            found.told_apart_by = "processes: a worker has one request at a time";
+            found.probes = at(fpm.points, &executable);
         }
         Support::Python => {
             found.runtime = "python";

@@ -9,6 +9,7 @@ mod inspect;
 mod jvm;
 mod mapped;
 mod pclntab;
+mod php;
 mod point;
 mod python;
 mod tracker;

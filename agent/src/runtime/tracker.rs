@@ -1,6 +1,6 @@
 //! Follows the processes of all workloads and keeps what is attached to them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::num::NonZeroU32;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
 use aya::programs::UProbe;
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeLinkId, UProbeScope};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
 use baton_common::attribution::{Claim, flag};
 use baton_common::flow::Reason;
 use baton_common::runtime::{Python, kind, loaded, notice};
@@ -18,6 +18,7 @@ use object::Architecture;
 use tokio::io::unix::AsyncFd;
 
 use super::elf::Executable;
+use super::php::{self, Fpm};
 use super::point::Point;
 use super::python::{Interpreter, Loaded};
 use super::{epoll, go, jvm, mapped, python};
@@ -38,8 +39,15 @@ pub(super) enum Support {
     Jvm,
     /// Python.
     Python,
-    /// A runtime that is known but not understood, and why.
-    Refused(String),
+    /// PHP-FPM.
+    Fpm(Fpm),
+    /// A runtime that is known but not understood.
+    Refused {
+        /// Its name.
+        runtime: &'static str,
+        /// Why not.
+        reason: String,
+    },
 }
 
 impl Support {
@@ -74,6 +82,14 @@ struct Probe {
     link: UProbeLinkId,
 }
 
+/// What is attached to an executable file, for all its processes.
+#[derive(Debug, Default)]
+struct Shared {
+    probes: Vec<Probe>,
+    /// The processes that need it.
+    users: HashSet<u32>,
+}
+
 /// Follows processes.
 pub(crate) struct Tracker {
     notices: AsyncFd<RingBuf<MapData>>,
@@ -81,6 +97,7 @@ pub(crate) struct Tracker {
     libraries: HashMap<(Identity, &'static str), Result<Vec<Point>, String>>,
     interpreters: HashMap<Identity, Result<Interpreter, String>>,
     attached: HashMap<u32, Vec<Probe>>,
+    shared: HashMap<Identity, Shared>,
     pending: Vec<Pending>,
 }
 
@@ -97,6 +114,7 @@ impl Tracker {
             libraries: HashMap::new(),
             interpreters: HashMap::new(),
             attached: HashMap::new(),
+            shared: HashMap::new(),
             pending: Vec::new(),
         })
     }
@@ -145,10 +163,11 @@ impl Tracker {
         let Some(support) = self.support(&path) else { return Ok(()) };
         let attached = match support.of_process(id) {
             Support::None => Ok(Some(kind::NONE)),
-            Support::Refused(reason) => Err(anyhow::anyhow!(reason)),
+            Support::Refused { reason, .. } => Err(anyhow::anyhow!(reason)),
             Support::Go(points) => self.attach(datapath, &points, &path, id).map(|()| Some(kind::GO)),
             Support::Jvm => self.attach_to_jvm(datapath, id),
             Support::Python => self.attach_to_python(datapath, id),
+            Support::Fpm(fpm) => self.attach_to_fpm(datapath, &fpm, &path, id).map(|()| Some(kind::PHP_FPM)),
         };
         let kind = match attached {
             Ok(Some(kind)) => kind,
@@ -182,6 +201,27 @@ impl Tracker {
             datapath.executors()?.insert(thread, Raw(event_loop()), 0).context("failed to mark a thread")?;
         }
         Ok(Some(kind::JVM))
+    }
+
+    /// Attaches to PHP-FPM, if another of its processes has not been the first.
+    fn attach_to_fpm(&mut self, datapath: &mut Datapath, fpm: &Fpm, path: &Path, id: u32) -> anyhow::Result<()> {
+        let identity = identity(path).context("its executable file is gone")?;
+        let shared = self.shared.entry(identity).or_default();
+        shared.users.insert(id);
+        // So that it is not looked at again, and forgotten where this fails.
+        self.attached.entry(id).or_default();
+        if shared.probes.is_empty() {
+            for Point { program, offset } in &fpm.points {
+                let location = UProbeAttachLocation::AbsoluteOffset(*offset);
+                let point = UProbeAttachPoint { location, cookie: Some(fpm.globals) };
+                let link = datapath
+                    .probe(program)?
+                    .attach(point, path, UProbeScope::AllProcesses)
+                    .with_context(|| format!("failed to attach {program}"))?;
+                shared.probes.push(Probe { program, link });
+            }
+        }
+        Ok(())
     }
 
     /// Attaches to Python; `None` if it is too early for that.
@@ -276,7 +316,14 @@ impl Tracker {
     }
 
     fn forget(&mut self, datapath: &mut Datapath, id: u32) {
-        let Some(probes) = self.attached.remove(&id) else { return };
+        let Some(mut probes) = self.attached.remove(&id) else { return };
+        self.shared.retain(|_, shared| {
+            shared.users.remove(&id);
+            if shared.users.is_empty() {
+                probes.append(&mut shared.probes);
+            }
+            !shared.users.is_empty()
+        });
         for Probe { program, link } in probes {
             let _ = datapath.probe(program).and_then(|probe| Ok(probe.detach(link)?));
         }
@@ -307,9 +354,13 @@ pub(super) fn examine(path: &Path) -> Option<Support> {
     let architecture = if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 };
     Some(match go::points(executable, architecture) {
         Some(Ok(points)) => Support::Go(points),
-        Some(Err(reason)) => Support::Refused(reason),
+        Some(Err(reason)) => Support::Refused { runtime: "go", reason },
         None if jvm::is_launcher(executable) => Support::Jvm,
         None if python::is_interpreter(executable) => Support::Python,
-        None => Support::None,
+        None => match php::examine(executable) {
+            Some(Ok(fpm)) => Support::Fpm(fpm),
+            Some(Err(reason)) => Support::Refused { runtime: "php-fpm", reason },
+            None => Support::None,
+        },
     })
 }

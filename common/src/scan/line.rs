@@ -137,6 +137,15 @@ pub(super) fn header(
         scan.present |= scan.bit();
         return stop::NO;
     }
+    begin(scan, lines, name);
+    begin_copy(scan, turn, value, end, complete);
+    stop::NO
+}
+
+/// Begins the line of the header that `scan` names; `name` is that name and its colon.
+#[inline(always)]
+pub(super) fn begin(scan: &mut Scan, lines: &mut Lines, name: &Name) {
+    let len = scan.name_len;
     for word in hide(0)..8 {
         if word * 8 > len {
             break;
@@ -145,8 +154,6 @@ pub(super) fn header(
     }
     scan.tail = len.wrapping_add(1);
     scan.flags &= !head::HAS_TEXT;
-    begin_copy(scan, turn, value, end, complete);
-    stop::NO
 }
 
 /// What a line's name says.
@@ -184,7 +191,13 @@ fn take_apart(scan: &Scan, name: &mut Name, window: &Window, names: &Names, star
         return Taken::NoName;
     }
     let Some(index) = found else { return Taken::NoInterest };
+    end_name(name, len);
+    Taken::Header { index, len }
+}
+
+/// Puts the colon behind the `len` bytes of `name`.
+#[inline(always)]
+pub(super) fn end_name(name: &mut Name, len: u32) {
     let colon = hide(len) as usize;
     name[colon >> 3 & (NAME_WORDS - 1)] |= u64::from(b':') << ((colon & 7) * 8);
-    Taken::Header { index, len }
 }

@@ -35,6 +35,7 @@ const PROGRAMS: &[Program] = &[
     Program { packages: &["g++"], present: || has("g++") || has("c++"), purposes: TESTED },
     Program { packages: &["python3-venv"], present: has_venv, purposes: MEASURED },
     Program { packages: &["php-cli", "php-curl"], present: || has_module("php", &["--ri", "curl"]), purposes: TESTED },
+    Program { packages: &["php-fpm"], present: has_php_fpm, purposes: TESTED },
     Program {
         packages: &["ruby", "ruby-webrick"],
         present: || has_module("ruby", &["-rwebrick", "-e", ""]),
@@ -76,6 +77,12 @@ fn has_c_compiler() -> bool {
 fn has_venv() -> bool {
     // A finished virtual environment needs no module to make one.
     super::python::venv_is_current() || has_module("python3", &["-c", "import venv, ensurepip"])
+}
+
+fn has_php_fpm() -> bool {
+    // Debian's has its version in its name.
+    let mut programs = std::fs::read_dir("/usr/sbin").into_iter().flatten().flatten();
+    programs.any(|program| program.file_name().to_string_lossy().starts_with("php-fpm"))
 }
 
 fn has_postgres() -> bool {
