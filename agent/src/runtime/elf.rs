@@ -99,7 +99,7 @@ impl<'a> Executable<'a> {
                 && address >= section.address()
                 && address - section.address() < section.size()
         });
-        text.and_then(|_| self.offset(address))
+        text.and_then(|_| self.function(address, 1)).map(|function| function.offset)
     }
 
     /// What the file holds from `address` on, to the end of its segment.
