@@ -171,6 +171,13 @@ pub(crate) fn write_seq_at(address: u64) -> u32 {
     read(address as *const c_void, offset!(tcp_write_seq))
 }
 
+/// Whether a thread works on the TCP socket at `address`. What is sent then is
+/// sent by that thread, which is the current one.
+#[inline(always)]
+pub(crate) fn is_owned(address: u64) -> bool {
+    read::<u32>(address as *const c_void, offset!(sock_owned)) != 0
+}
+
 /// A cgroup, as `struct cgroup`.
 #[derive(Clone, Copy)]
 pub(crate) struct Cgroup(u64);

@@ -29,6 +29,9 @@ pub mod flag {
     pub const EVENT_LOOP: u8 = 1;
     /// Its holder was handed a request to write by who has the claim.
     pub const HANDED: u8 = 1 << 1;
+    /// More of the request's body is to come: who has read so far may wait for
+    /// it, or hand the request on and do something else.
+    pub const INCOMPLETE: u8 = 1 << 2;
 }
 
 /// That an executor runs on behalf of a context.
@@ -126,8 +129,8 @@ pub struct Context {
     pub lines_len: u32,
     /// Number of lines.
     pub line_count: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
+    /// The thread that read it.
+    pub tid: u32,
     /// The lines.
     pub lines: Lines,
 }
@@ -267,7 +270,7 @@ impl Claim {
         if state == state::AMBIGUOUS {
             return Err(Reason::Ambiguous);
         }
-        if self.kind == kind::SHARED && self.stamp != newest {
+        if self.flags & flag::INCOMPLETE != 0 || self.kind == kind::SHARED && self.stamp != newest {
             return Err(Reason::Ambiguous);
         }
         if now.saturating_sub(since) > max_age {

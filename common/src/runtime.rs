@@ -18,6 +18,9 @@ pub mod kind {
     pub const LOOPS: u32 = 6;
     /// As [`NONE`], and user space has said so for good.
     pub const FINAL: u32 = 7;
+    /// As [`JVM`]; but a thread has answered a request that another one had
+    /// read: who reads one need not work for it.
+    pub const JVM_HANDS_ON: u32 = 9;
     /// PHP-FPM: it is known when a worker begins and ends a request.
     pub const PHP_FPM: u32 = 8;
 }
@@ -60,6 +63,8 @@ pub mod loaded {
     pub const GREENLETS: u32 = 1 << 1;
     /// It has a library that starts requests in the context of others.
     pub const QUEUES: u32 = 1 << 2;
+    /// The interpreter is not understood.
+    pub const UNKNOWN: u32 = 1 << 3;
 }
 
 /// What [`Notice`]s are about.

@@ -67,6 +67,13 @@ pub fn node(url: &str) -> Result<Program> {
     program(command, url, Backend::Kept)
 }
 
+/// Ruby: Puma with so many threads, and Net::HTTP.
+pub fn puma(url: &str, threads: u32) -> Result<Program> {
+    let mut command = Command::new(find("puma")?);
+    command.arg("-C").arg(source("ruby/puma_config.rb")).env("THREADS", threads.to_string());
+    program(command, url, Backend::Kept)
+}
+
 /// Python: a server on asyncio's streams that is nobody's framework.
 pub fn streams(url: &str) -> Result<Program> {
     let mut command = Command::new(python()?);

@@ -42,6 +42,11 @@ fn tomcat() -> Result<()> {
 }
 
 #[test]
+fn tomcat_asynchronous() -> Result<()> {
+    check("tomcat-async")
+}
+
+#[test]
 fn aiohttp() -> Result<()> {
     check("aiohttp")?;
     check("aiohttp-uvloop")

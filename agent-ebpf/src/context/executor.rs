@@ -78,6 +78,19 @@ pub(crate) fn forget(tid: u32, tgid: u32, reason: Reason) {
     }
 }
 
+/// Thread `tid` has read a part of the request `id`, whose body is not complete.
+#[inline(always)]
+pub(crate) fn has_read_a_part(tid: u32, id: u64) {
+    if let Some(claim) = EXECUTORS.get_ptr_mut(tid) {
+        // SAFETY: only this thread's own programs write the value.
+        unsafe {
+            if (*claim).kind == kind::OWN && (*claim).id == id {
+                (*claim).flags |= claim_flag::INCOMPLETE;
+            }
+        }
+    }
+}
+
 /// Thread `tid` drives an event loop, until its process runs another program.
 #[inline(always)]
 pub(crate) fn drives_loop(tid: u32) {

@@ -19,6 +19,9 @@ use baton_common::runtime::{Object, Python, loaded, notice};
 use super::{connection, executor, ids, runtime, task, uvloop};
 use crate::kernel::{Registers, cookie_of, current_ids, thread_pointer};
 
+/// Where one of these is known of a process, its contexts say nothing of requests.
+const SAYS_NOTHING: u32 = loaded::QUEUES | loaded::GREENLETS | loaded::UNKNOWN;
+
 /// Threads of a process that are looked through for the current one.
 const MAX_THREADS: u32 = 128;
 
@@ -128,7 +131,7 @@ pub extern "C" fn python_claim(claim: *mut Claim, tid: u32, tgid: u32) -> u32 {
     // SAFETY: checked for null; the verifier checks the rest at each call.
     unsafe { *claim = found };
     // Contexts say nothing where others' requests are sent in them.
-    let says_nothing = of(tgid).is_none_or(|python| python.flags & (loaded::QUEUES | loaded::GREENLETS) != 0);
+    let says_nothing = of(tgid).is_none_or(|python| python.flags & SAYS_NOTHING != 0);
     u32::from(found.kind != kind::NONE || !says_nothing)
 }
 
@@ -137,7 +140,7 @@ pub extern "C" fn python_claim(claim: *mut Claim, tid: u32, tgid: u32) -> u32 {
 #[inline(always)]
 pub(crate) fn reads(tid: u32, tgid: u32, cookie: u64, claim: &Claim) -> bool {
     let _ = ACCEPTED.remove(tid);
-    if of(tgid).is_none_or(|python| python.flags & loaded::QUEUES != 0) {
+    if of(tgid).is_none_or(|python| python.flags & (loaded::QUEUES | loaded::UNKNOWN) != 0) {
         return false;
     }
     let task = Object { address: current(tid, tgid), tgid: u64::from(tgid) };
@@ -165,14 +168,14 @@ pub(crate) fn reads_outside(tid: u32, tgid: u32, claim: &Claim) -> bool {
         }
         (*python).flags
     };
-    flags & loaded::UVLOOP != 0 && flags & loaded::QUEUES == 0 && uvloop::reads(tid, claim)
+    flags & loaded::UVLOOP != 0 && flags & (loaded::QUEUES | loaded::UNKNOWN) == 0 && uvloop::reads(tid, claim)
 }
 
 /// Whether a thread of process `tgid` that reads from a non-blocking socket may
-/// switch to other requests' code at any time.
+/// switch to other requests' code at any time. (Tornado's reads before it watches.)
 #[inline(always)]
 pub(crate) fn has_greenlets(tgid: u32) -> bool {
-    of(tgid).is_some_and(|python| python.flags & loaded::GREENLETS != 0)
+    of(tgid).is_some_and(|python| python.flags & (loaded::GREENLETS | loaded::QUEUES) != 0)
 }
 
 /// What thread `tid` reads cannot be followed any more.

@@ -19,7 +19,10 @@ pub(crate) fn of(tgid: u32) -> u32 {
 #[inline(always)]
 pub(crate) fn has_threads_only(tgid: u32) -> bool {
     // SAFETY: copied at once.
-    matches!(unsafe { RUNTIMES.get(tgid) }.copied(), Some(kind::NONE | kind::JVM | kind::LOOPS | kind::FINAL))
+    matches!(
+        unsafe { RUNTIMES.get(tgid) }.copied(),
+        Some(kind::NONE | kind::JVM | kind::JVM_HANDS_ON | kind::LOOPS | kind::FINAL)
+    )
 }
 
 /// A process of which nothing is known has read a request: user space shall look at it.
@@ -28,6 +31,19 @@ pub(crate) fn ask(tgid: u32) {
     // SAFETY: looked at only.
     if unsafe { RUNTIMES.get(tgid) }.is_none() && RUNTIMES.insert(tgid, kind::ASKED, 0).is_ok() {
         tell(tgid, notice::SERVES);
+    }
+}
+
+/// A thread of process `tgid` answers what another one has read.
+#[inline(always)]
+pub(crate) fn hands_on(tgid: u32) {
+    if let Some(found) = RUNTIMES.get_ptr_mut(tgid) {
+        // SAFETY: one aligned word of a map value.
+        unsafe {
+            if *found == kind::JVM {
+                *found = kind::JVM_HANDS_ON;
+            }
+        }
     }
 }
 

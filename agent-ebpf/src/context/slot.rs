@@ -49,6 +49,7 @@ pub(crate) struct Begin {
     pub(crate) unsafe_names: u64,
     /// Where its `struct tcp_sock` is; 0 if there is none.
     pub(crate) sock: u64,
+    pub(crate) tid: u32,
     pub(crate) tgid: u32,
     pub(crate) state: u32,
 }
@@ -65,6 +66,7 @@ pub(crate) fn begin(context: *mut Context, socket: &Socket, begin: &Begin) {
         (*context).sock = begin.sock;
         (*context).sent = socket.response.seq;
         (*context).left = 0;
+        (*context).tid = begin.tid;
         (*context).tgid = begin.tgid;
         (*context).workload = socket.workload;
         (*context).generation = socket.generation;

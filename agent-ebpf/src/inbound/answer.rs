@@ -11,8 +11,8 @@ use baton_common::scan::{Scan, phase, stop};
 use baton_common::socket::{Socket, flag, role};
 
 use super::segment::Segment;
-use crate::context::{connection, process, python, slot};
-use crate::kernel::has_storage;
+use crate::context::{connection, executor, process, python, runtime, slot};
+use crate::kernel::{current_ids, has_storage, is_owned};
 use crate::maps::NAMES;
 use crate::scratch;
 use crate::source::{Packet, Run};
@@ -49,6 +49,21 @@ pub fn cgroup_skb_leave(ctx: SkBuffContext) -> i32 {
     PASS
 }
 
+/// A response begins to leave. Where a thread sends it that is not the one which
+/// read the request, the server hands requests from thread to thread, and the
+/// reader works for others while this one is open.
+#[inline(always)]
+fn begins(socket: &Socket) {
+    if let (true, Some(context)) = (socket.slot != 0, slot::get(socket.slot.wrapping_sub(1))) {
+        let (tid, tgid) = current_ids();
+        // SAFETY: a map value; aligned words.
+        let (reader, process, sock) = unsafe { ((*context).tid, (*context).tgid, (*context).sock) };
+        if tgid == process && tid != reader && is_owned(sock) && !executor::get(reader).is_event_loop() {
+            runtime::hands_on(tgid);
+        }
+    }
+}
+
 /// `segment` of the stream of responses leaves.
 #[inline(always)]
 fn leaves(ctx: &SkBuffContext, socket: &mut Socket, segment: &Segment) {
@@ -59,6 +74,10 @@ fn leaves(ctx: &SkBuffContext, socket: &mut Socket, segment: &Segment) {
         return;
     }
     response.seq = segment.seq.wrapping_add(segment.len);
+    if response.phase == phase::START {
+        begins(socket);
+    }
+    let response = &mut socket.response;
     if (known as i32) < 0 || response.phase == phase::LOST {
         // Its end will not be seen: its first bytes count as its end.
         lose(socket);

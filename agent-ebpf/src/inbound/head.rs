@@ -64,6 +64,7 @@ pub(super) fn complete(tcp: Tcp, socket: &mut Socket, names: *const Names, tid: 
                 have: if allowed { have } else { 0 },
                 unsafe_names,
                 sock: tcp.address(),
+                tid,
                 tgid,
                 state: if ambiguous { state::AMBIGUOUS } else { state::LIVE },
             },

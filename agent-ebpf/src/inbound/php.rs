@@ -226,7 +226,7 @@ fn take(scratch: *mut Scratch, socket: &mut Socket, request: u64, id: u64, tgid:
     process::opened(tgid, id);
     socket.context = id;
     let have = if allowed { socket.request.present & !unsafe_names } else { 0 };
-    slot::begin(context, socket, &slot::Begin { id, have, unsafe_names, sock: 0, tgid, state: state::LIVE });
+    slot::begin(context, socket, &slot::Begin { id, have, unsafe_names, sock: 0, tid: tgid, tgid, state: state::LIVE });
     Ok(match (dropped, allowed) {
         (0, true) => Reason::None,
         (0, false) => Reason::IngressDenied,

@@ -85,13 +85,12 @@ fn after_read(tcp: Tcp, socket: &mut Socket, len: u32) {
             }
             return;
         }
-        phase::BODY | phase::CHUNK_SIZE | phase::CHUNK_DATA | phase::TRAILER | phase::TRAILER_SKIP => {
-            resume(tcp, socket, tid, tgid);
-        }
+        phase if in_body(phase) => resume(tcp, socket, tid, tgid),
         _ => {}
     }
     if socket.request.phase == phase::BODY && socket.request.body > u64::from(len) {
         socket.request.body -= u64::from(len);
+        executor::has_read_a_part(tid, socket.context);
         return;
     }
     let Some(scratch) = scratch::acquire() else {
@@ -104,9 +103,16 @@ fn after_read(tcp: Tcp, socket: &mut Socket, len: u32) {
             head::lose(socket, reason);
             executor::forget(tid, tgid, reason);
         }
+        Ok(()) if in_body(socket.request.phase) => executor::has_read_a_part(tid, socket.context),
         Ok(()) => {}
     }
     scratch::release(scratch);
+}
+
+/// Whether more of a message that stands at `phase` is to come after its head.
+#[inline(always)]
+const fn in_body(phase: u32) -> bool {
+    matches!(phase, phase::BODY | phase::CHUNK_SIZE | phase::CHUNK_DATA | phase::TRAILER | phase::TRAILER_SKIP)
 }
 
 /// Reading a request's body makes its context current for the reader.

@@ -60,6 +60,7 @@ pub(crate) fn resolve() -> Result<Layout, Failure> {
         file_private: at("file", &["private_data"])?,
         socket_sk: at("socket", &["sk"])?,
         sock_cookie: at("sock", &["__sk_common", "skc_cookie"])?,
+        sock_owned: at("sock", &["sk_lock", "owned"])?,
         sock_family: at("sock", &["__sk_common", "skc_family"])?,
         sock_peer: at("sock", &["__sk_common", "skc_daddr"])?,
         sock_peer6: at("sock", &["__sk_common", "skc_v6_daddr"])?,

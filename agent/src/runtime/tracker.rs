@@ -229,12 +229,22 @@ impl Tracker {
         let (Some(file), Some(library)) = (python::find(id), mapped::c_library(id)) else { return Ok(None) };
         let identity = identity(&file.path).context("its interpreter is gone")?;
         let interpreter = self.interpreters.entry(identity).or_insert_with(|| python::examine(&file.path));
-        let interpreter = interpreter.clone().map_err(anyhow::Error::msg)?;
-        self.attach(datapath, &interpreter.points, &file.path, id)?;
+        let interpreter = interpreter.clone();
+        let known = match &interpreter {
+            Ok(interpreter) => {
+                self.attach(datapath, &interpreter.points, &file.path, id)?;
+                interpreter.at(file.start)
+            }
+            Err(reason) => {
+                // What it has loaded counts all the same.
+                tracing::warn!(process = id, reason, "its tasks cannot be told apart");
+                Python { flags: loaded::UNKNOWN, ..Python::default() }
+            }
+        };
         self.attach_to_library(datapath, &library.path, "python", python::c_library_points, id)?;
         let found = Loaded::of(id);
         let uvloop = self.attach_to_uvloop(datapath, &found, id);
-        let found = Python { flags: found.flags(uvloop), ..interpreter.at(file.start) };
+        let found = Python { flags: known.flags | found.flags(uvloop), ..known };
         datapath.pythons()?.insert(id, Raw(found), 0).context("failed to say where Python keeps its threads")?;
         Ok(Some(kind::PYTHON))
     }
@@ -254,7 +264,7 @@ impl Tracker {
         let Ok(Raw(mut python)) = datapath.pythons()?.get(&id, 0) else { return Ok(()) };
         let found = Loaded::of(id);
         let uvloop = python.flags & loaded::UVLOOP != 0 || self.attach_to_uvloop(datapath, &found, id);
-        let flags = found.flags(uvloop);
+        let flags = python.flags & loaded::UNKNOWN | found.flags(uvloop);
         if python.flags != flags {
             python.flags = flags;
             datapath.pythons()?.insert(id, Raw(python), 0).context("failed to say what a process has loaded")?;

@@ -14,6 +14,10 @@ import org.apache.catalina.startup.Tomcat;
  */
 public final class TomcatRelay extends HttpServlet {
     public static void main(String[] arguments) throws Exception {
+        serve(new TomcatRelay());
+    }
+
+    static void serve(HttpServlet servlet) throws Exception {
         Tomcat tomcat = new Tomcat();
         tomcat.setBaseDir(System.getenv("BASE"));
         tomcat.setHostname("127.0.0.1");
@@ -22,7 +26,7 @@ public final class TomcatRelay extends HttpServlet {
         // A kept connection ends after 100 requests otherwise.
         tomcat.getConnector().setProperty("maxKeepAliveRequests", "-1");
         Context context = tomcat.addContext("", new File(System.getenv("BASE")).getAbsolutePath());
-        Tomcat.addServlet(context, "relay", new TomcatRelay());
+        Tomcat.addServlet(context, "relay", servlet).setAsyncSupported(true);
         context.addServletMappingDecoded("/relay", "relay");
         tomcat.start();
         Relay.startTimer();

@@ -1,8 +1,9 @@
-# How Puma runs puma_app.rb: one process, and a thread for each client of the tests.
+# How Puma runs puma_app.rb: one process, and $THREADS threads, by default one for each client of the tests.
 require_relative 'puma_app'
 
 bind "tcp://127.0.0.1:#{ENV.fetch('PORT')}?backlog=256"
-threads 64, 64
+count = ENV.fetch('THREADS', '64').to_i
+threads count, count
 quiet
 relay = Relay.new
 app relay

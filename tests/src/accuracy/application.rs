@@ -97,7 +97,14 @@ pub const APPLICATIONS: &[Application] = &[
         title: "Java threads: embedded Tomcat, HttpURLConnection",
         handlers: OWN_THREAD,
         goal: Some(1.0),
-        start: |_| start::tomcat(),
+        start: |_| start::tomcat("TomcatRelay"),
+    },
+    Application {
+        name: "tomcat-async",
+        title: "Java threads: embedded Tomcat, asynchronous servlet",
+        handlers: OWN_THREAD,
+        goal: None,
+        start: |_| start::tomcat("TomcatAsyncRelay"),
     },
     Application {
         name: "aiohttp",

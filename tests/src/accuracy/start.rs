@@ -54,11 +54,11 @@ fn java_relay(java: &Path) -> Result<Program> {
     Ok(program)
 }
 
-pub(super) fn tomcat() -> Result<Program> {
+pub(super) fn tomcat(class: &str) -> Result<Program> {
     let classes = Scratch::new()?;
     let mut command = Command::new(find("java")?);
-    let path = compile_java("TomcatRelay", &programs::tomcat()?, &classes)?;
-    command.args(["-Xmx256m", "-cp", &path, "TomcatRelay"]).env("BASE", classes.path());
+    let path = compile_java(class, &programs::tomcat()?, &classes)?;
+    command.args(["-Xmx256m", "-cp", &path, class]).env("BASE", classes.path());
     let mut program = Program::new(command)?;
     program.files = classes;
     Ok(program)
