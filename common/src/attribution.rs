@@ -32,6 +32,8 @@ pub mod flag {
     /// More of the request's body is to come: who has read so far may wait for
     /// it, or hand the request on and do something else.
     pub const INCOMPLETE: u8 = 1 << 2;
+    /// Its holder belongs to a pool that takes over what another thread waits for.
+    pub const POOLED: u8 = 1 << 3;
 }
 
 /// That an executor runs on behalf of a context.

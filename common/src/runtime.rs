@@ -18,6 +18,8 @@ pub mod kind {
     pub const LOOPS: u32 = 6;
     /// As [`NONE`], and user space has said so for good.
     pub const FINAL: u32 = 7;
+    /// As [`JVM`]; and a thread of a pool was seen to answer the request that it had read.
+    pub const JVM_SERVES: u32 = 10;
     /// As [`JVM`]; but a thread has answered a request that another one had
     /// read: who reads one need not work for it.
     pub const JVM_HANDS_ON: u32 = 9;

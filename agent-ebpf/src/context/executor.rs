@@ -22,6 +22,9 @@ pub(crate) fn of_writer(tid: u32, tgid: u32) -> Claim {
     let claim = get(tid);
     // A thread that read its request itself is no runtime's.
     if claim.kind == kind::OWN && !claim.is_event_loop() {
+        if claim.flags & claim_flag::POOLED != 0 && runtime::of(tgid) != runtime_kind::JVM_SERVES {
+            return Claim::none(Reason::UnsupportedRuntime);
+        }
         return claim;
     }
     let own = match runtime::of(tgid) {

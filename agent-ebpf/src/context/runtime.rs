@@ -21,7 +21,7 @@ pub(crate) fn has_threads_only(tgid: u32) -> bool {
     // SAFETY: copied at once.
     matches!(
         unsafe { RUNTIMES.get(tgid) }.copied(),
-        Some(kind::NONE | kind::JVM | kind::JVM_HANDS_ON | kind::LOOPS | kind::FINAL)
+        Some(kind::NONE | kind::JVM | kind::JVM_SERVES | kind::JVM_HANDS_ON | kind::LOOPS | kind::FINAL)
     )
 }
 
@@ -34,14 +34,17 @@ pub(crate) fn ask(tgid: u32) {
     }
 }
 
-/// A thread of process `tgid` answers what another one has read.
+/// A thread of a pool of process `tgid` answers a request: one that it has read
+/// itself, or another one has.
 #[inline(always)]
-pub(crate) fn hands_on(tgid: u32) {
+pub(crate) fn answers(tgid: u32, itself: bool) {
     if let Some(found) = RUNTIMES.get_ptr_mut(tgid) {
         // SAFETY: one aligned word of a map value.
         unsafe {
-            if *found == kind::JVM {
-                *found = kind::JVM_HANDS_ON;
+            match *found {
+                kind::JVM if itself => *found = kind::JVM_SERVES,
+                kind::JVM | kind::JVM_SERVES if !itself => *found = kind::JVM_HANDS_ON,
+                _ => {}
             }
         }
     }

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::macros::{btf_tracepoint, cgroup_skb};
 use aya_ebpf::programs::{BtfTracePointContext, SkBuffContext};
-use baton_common::attribution::Claim;
+use baton_common::attribution::{Claim, flag as claim_flag};
 use baton_common::framing::{Follows, after_response_head};
 use baton_common::scan::{Scan, phase, stop};
 use baton_common::socket::{Socket, flag, role};
@@ -49,17 +49,17 @@ pub fn cgroup_skb_leave(ctx: SkBuffContext) -> i32 {
     PASS
 }
 
-/// A response begins to leave. Where a thread sends it that is not the one which
-/// read the request, the server hands requests from thread to thread, and the
-/// reader works for others while this one is open.
+/// A response begins to leave. Where another thread of a pool sends it than the
+/// one which read the request, the server hands requests from thread to thread,
+/// and the reader works for others while this one is open.
 #[inline(always)]
 fn begins(socket: &Socket) {
     if let (true, Some(context)) = (socket.slot != 0, slot::get(socket.slot.wrapping_sub(1))) {
         let (tid, tgid) = current_ids();
         // SAFETY: a map value; aligned words.
         let (reader, process, sock) = unsafe { ((*context).tid, (*context).tgid, (*context).sock) };
-        if tgid == process && tid != reader && is_owned(sock) && !executor::get(reader).is_event_loop() {
-            runtime::hands_on(tgid);
+        if tgid == process && is_owned(sock) && executor::get(reader).flags & claim_flag::POOLED != 0 {
+            runtime::answers(tgid, tid == reader);
         }
     }
 }

@@ -114,13 +114,18 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -
     }
     let nonblocking = tcp.is_nonblocking();
     let mut loops = nonblocking && (is_carrier() || python::has_greenlets(tgid));
-    // A virtual machine's threads that wait in epoll are marked.
-    if tcp.is_watched()
-        && attribution::reads_for_many(true, nonblocking, is_only_thread())
-        && runtime::of(tgid) != kind::JVM
-    {
-        runtime::ask(tgid);
-        loops = true;
+    let watched = tcp.is_watched();
+    if nonblocking || watched {
+        match runtime::of(tgid) {
+            // Who waits in epoll is marked here; and sockets come and go there as it likes.
+            kind::JVM | kind::JVM_SERVES if nonblocking => claim.flags |= claim_flag::POOLED,
+            kind::JVM_HANDS_ON if nonblocking => loops = true,
+            _ if watched && attribution::reads_for_many(true, nonblocking, is_only_thread()) => {
+                runtime::ask(tgid);
+                loops = true;
+            }
+            _ => {}
+        }
     }
     if loops {
         match runtime::of(tgid) {
