@@ -121,6 +121,9 @@ fn calls_before_and_after_the_answer() -> Result<()> {
 /// What is written to a connection, each by itself.
 type Pieces = Vec<Vec<u8>>;
 
+/// Makes a request of the variables that each has.
+type Request<'a> = dyn Fn(&[(&str, &str)]) -> Result<Pieces> + 'a;
+
 /// What web servers do not send: pieces of any size, more variables than are looked at, values that are no text, and
 /// another request's records in between.
 #[test]
@@ -130,7 +133,7 @@ fn unusual_fastcgi() -> Result<()> {
     let app =
         Pool::of_one(Listen::Tcp).program(&recorder.url())?.start(&Launch::Exec(&Exec::default().flows(&file)))?;
     let script = source("php/fpm.php").display().to_string();
-    let call = |pieces: &dyn Fn(&[(&str, &str)]) -> Result<Pieces>| -> Result<Option<String>> {
+    let call = |pieces: &Request<'_>| -> Result<Option<String>> {
         let variables = [
             ("SCRIPT_FILENAME", script.as_str()),
             ("REQUEST_METHOD", "GET"),

@@ -65,14 +65,19 @@ impl<'a> Executable<'a> {
         std::str::from_utf8(bytes.split(|byte| *byte == 0).next()?).ok()
     }
 
-    /// Where `text` is, with zeros before and after it.
-    pub(crate) fn find_text(&self, text: &str) -> Option<u64> {
-        let text = [b"\0", text.as_bytes(), b"\0"].concat();
-        let start = self.data.windows(text.len()).position(|bytes| bytes == text)? as u64 + 1;
-        self.file.segments().find_map(|segment| {
-            let (offset, len) = segment.file_range();
-            (start >= offset && start - offset < len).then(|| segment.address() + (start - offset))
-        })
+    /// The addresses at which `text` ends with a zero, before the file is moved to where it is loaded.
+    pub(crate) fn texts(&self, text: &str) -> Vec<u64> {
+        let text = [text.as_bytes(), b"\0"].concat();
+        let all = self.data.windows(text.len()).enumerate();
+        let found = all.filter(|(_, bytes)| *bytes == text).map(|(start, _)| start as u64);
+        found
+            .filter_map(|start| {
+                self.file.segments().find_map(|segment| {
+                    let (offset, len) = segment.file_range();
+                    (start >= offset && start - offset < len).then(|| segment.address() + (start - offset))
+                })
+            })
+            .collect()
     }
 
     /// The addresses of all words that hold `address` once the file is loaded.
