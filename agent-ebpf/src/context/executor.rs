@@ -29,7 +29,7 @@ pub(crate) fn of_writer(tid: u32, tgid: u32) -> Claim {
     }
     let own = match runtime::of(tgid) {
         runtime_kind::GO => Some(goroutine::get(tgid)),
-        runtime_kind::PYTHON => python::claim(tid, tgid),
+        runtime_kind::PYTHON => python::claim(tid, tgid, claim.is_event_loop()),
         runtime_kind::LOOPS if claim.is_event_loop() => Some(turn::claim(tid)),
         _ => None,
     };

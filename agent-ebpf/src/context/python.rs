@@ -113,15 +113,15 @@ extern "C" fn search_turn(_index: u32, search: *mut Search) -> i64 {
 
 /// The claim of what thread `tid` of process `tgid` runs now; `None` where the thread's own is what counts.
 #[inline(always)]
-pub(crate) fn claim(tid: u32, tgid: u32) -> Option<Claim> {
+pub(crate) fn claim(tid: u32, tgid: u32, is_loop: bool) -> Option<Claim> {
     let mut claim = Claim::none(Reason::NoContext);
-    if python_claim(&raw mut claim, tid, tgid) != 0 { Some(claim) } else { None }
+    if python_claim(&raw mut claim, tid, tgid, u32::from(is_loop)) != 0 { Some(claim) } else { None }
 }
 
 /// See [`claim`]. A function with a global symbol is verified once, by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn python_claim(claim: *mut Claim, tid: u32, tgid: u32) -> u32 {
+pub extern "C" fn python_claim(claim: *mut Claim, tid: u32, tgid: u32, is_loop: u32) -> u32 {
     if claim.is_null() {
         return 0;
     }
@@ -130,9 +130,12 @@ pub extern "C" fn python_claim(claim: *mut Claim, tid: u32, tgid: u32) -> u32 {
     let found = if found.kind == kind::NONE { uvloop::claim(tid).unwrap_or(found) } else { found };
     // SAFETY: checked for null; the verifier checks the rest at each call.
     unsafe { *claim = found };
-    // Contexts say nothing where others' requests are sent in them.
+    if found.kind != kind::NONE || found.reason != Reason::NoContext as u8 {
+        return 1;
+    }
+    // A thread without a loop is a thread like others. Where contexts say nothing, a loop's thread does.
     let says_nothing = of(tgid).is_none_or(|python| python.flags & SAYS_NOTHING != 0);
-    u32::from(found.kind != kind::NONE || !says_nothing)
+    u32::from(is_loop != 0 && !says_nothing)
 }
 
 /// The current thread has read a head or body for `claim` from the connection
