@@ -29,7 +29,8 @@ pub(crate) fn of_writer(tid: u32, tgid: u32) -> Claim {
     }
     let own = match runtime::of(tgid) {
         runtime_kind::GO => Some(goroutine::get(tgid)),
-        runtime_kind::PYTHON => python::claim(tid, tgid, claim.is_event_loop()),
+        // A loop that reads outside of any context is none of those that contexts explain.
+        runtime_kind::PYTHON => python::claim(tid, tgid, claim.is_event_loop() && claim.kind == kind::NONE),
         runtime_kind::LOOPS if claim.is_event_loop() => Some(turn::claim(tid)),
         _ => None,
     };
@@ -94,18 +95,12 @@ pub(crate) fn has_read_a_part(tid: u32, id: u64) {
     }
 }
 
-/// Thread `tid` drives an event loop, until its process runs another program.
+/// Thread `tid` drives an event loop, and has no claim of its own, until its process runs another program.
 #[inline(always)]
 pub(crate) fn drives_loop(tid: u32) {
-    match EXECUTORS.get_ptr_mut(tid) {
-        // SAFETY: only this thread's own programs write the value.
-        Some(claim) => unsafe { (*claim).flags |= claim_flag::EVENT_LOOP },
-        None => {
-            let mut claim = Claim::none(Reason::UnsupportedRuntime);
-            claim.flags = claim_flag::EVENT_LOOP;
-            let _ = EXECUTORS.insert(tid, claim, 0);
-        }
-    }
+    let mut claim = Claim::none(Reason::UnsupportedRuntime);
+    claim.flags = claim_flag::EVENT_LOOP;
+    let _ = EXECUTORS.insert(tid, claim, 0);
 }
 
 /// Whether `claim` makes its context current now.

@@ -132,6 +132,8 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -
             kind::PYTHON => {
                 if python::reads_outside(tid, tgid, &claim) {
                     socket.flags |= flag::TASKS;
+                    executor::drives_loop(tid);
+                    return true;
                 }
             }
             kind::LOOPS => turn::begin(tid, &claim),
