@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use baton_tests::app::Launch;
 use baton_tests::baton::{Exec, HEADERS};
 use baton_tests::load::Client;
@@ -47,5 +47,40 @@ fn a_thread_that_does_not_wait_for_a_late_body() -> Result<()> {
         wait::until("the late request's call", LIMIT, || Ok((recorder.count() > 0).then_some(())))?;
     }
     app.stop()?;
+    Ok(())
+}
+
+/// Puma's reactor still watches a connection for a while that it has given back to a thread.
+#[test]
+fn threads_that_read_what_an_event_loop_watches() -> Result<()> {
+    let recorder = Recorder::echoing_targets()?;
+    let app = relay::puma(&recorder.url(), 2)?.start(&Launch::Exec(&Exec::default()))?;
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8)
+            .map(|client| {
+                let address = app.address();
+                scope.spawn(move || {
+                    let mut kept = Client::new(address, true);
+                    for number in 0..24 {
+                        kept.get(&format!("/relay?id={client}-{number}&n=1"), &[])?;
+                        if number % 4 == client % 4 {
+                            std::thread::sleep(IDLE);
+                        }
+                    }
+                    Ok::<_, anyhow::Error>(())
+                })
+            })
+            .collect();
+        clients.into_iter().try_for_each(|client| client.join().map_err(|_| anyhow!("a client panicked"))?)
+    })?;
+    recorder.take();
+    let mut kept = Client::new(app.address(), true);
+    for _ in 0..20 {
+        kept.get("/relay?id=last&n=1", &[(HEADERS[0], "last")])?;
+    }
+    app.stop()?;
+    let calls = recorder.take();
+    let carried: Vec<_> = calls.iter().map(|call| call.carried()).collect::<Result<_>>()?;
+    ensure!(carried.iter().filter(|carried| **carried == Some("last")).count() >= 18, "{carried:?}");
     Ok(())
 }

@@ -120,6 +120,8 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -
             // Who waits in epoll is marked here; and sockets come and go there as it likes.
             kind::JVM | kind::JVM_SERVES if nonblocking => claim.flags |= claim_flag::POOLED,
             kind::JVM_HANDS_ON if nonblocking => loops = true,
+            // Who waits in epoll is marked here, too; and that may still watch what a thread has been given.
+            kind::RUBY if nonblocking => {}
             _ if watched && attribution::reads_for_many(true, nonblocking, is_only_thread()) => {
                 runtime::ask(tgid);
                 loops = true;

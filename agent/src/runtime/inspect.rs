@@ -16,7 +16,7 @@ pub(crate) struct Inspection {
     pub(crate) process: u32,
     /// Its program.
     pub(crate) executable: PathBuf,
-    /// `go`, `java`, `python`, `php-fpm`, or `other`.
+    /// `go`, `java`, `ruby`, `python`, `php-fpm`, or `other`.
     pub(crate) runtime: &'static str,
     /// What its requests are told apart by.
     pub(crate) told_apart_by: &'static str,
@@ -68,8 +68,8 @@ pub(crate) fn inspect(id: u32) -> std::io::Result<Inspection> {
             found.told_apart_by = "nothing: its runtime is not understood";
             found.reason = Some(reason);
         }
-        Support::Jvm => {
-            found.runtime = "java";
+        Support::Jvm | Support::Ruby => {
+            found.runtime = if matches!(support, Support::Jvm) { "java" } else { "ruby" };
             found.told_apart_by = "threads; those that wait in epoll drive event loops";
             match c_library(id, epoll::points) {
                 Ok((file, points)) => found.probes = at(points, &file),

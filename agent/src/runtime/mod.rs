@@ -12,6 +12,7 @@ mod pclntab;
 mod php;
 mod point;
 mod python;
+mod ruby;
 mod tracker;
 
 pub(crate) use inspect::{Inspection, inspect};

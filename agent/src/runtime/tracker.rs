@@ -21,7 +21,7 @@ use super::elf::Executable;
 use super::php::{self, Fpm};
 use super::point::Point;
 use super::python::{Interpreter, Loaded};
-use super::{epoll, go, jvm, mapped, python};
+use super::{epoll, go, jvm, mapped, python, ruby};
 use crate::datapath::load::Datapath;
 use crate::datapath::pod::{self, Raw};
 
@@ -37,6 +37,8 @@ pub(super) enum Support {
     Go(Vec<Point>),
     /// A Java virtual machine.
     Jvm,
+    /// Ruby.
+    Ruby,
     /// Python.
     Python,
     /// PHP-FPM.
@@ -57,6 +59,7 @@ impl Support {
         match self {
             Self::None if jvm::is_loaded(id) => Self::Jvm,
             Self::None if python::is_loaded(id) => Self::Python,
+            Self::None if ruby::is_loaded(id) => Self::Ruby,
             known => known,
         }
     }
@@ -165,7 +168,8 @@ impl Tracker {
             Support::None => Ok(Some(kind::NONE)),
             Support::Refused { reason, .. } => Err(anyhow::anyhow!(reason)),
             Support::Go(points) => self.attach(datapath, &points, &path, id).map(|()| Some(kind::GO)),
-            Support::Jvm => self.attach_to_jvm(datapath, id),
+            Support::Jvm => self.attach_to_waits(datapath, id, kind::JVM),
+            Support::Ruby => self.attach_to_waits(datapath, id, kind::RUBY),
             Support::Python => self.attach_to_python(datapath, id),
             Support::Fpm(fpm) => self.attach_to_fpm(datapath, &fpm, &path, id).map(|()| Some(kind::PHP_FPM)),
         };
@@ -192,15 +196,16 @@ impl Tracker {
         datapath.runtimes()?.insert(id, kind, 0).context("failed to say which runtime a process has")
     }
 
-    /// Attaches to a Java virtual machine; `None` if it is too early for that.
-    fn attach_to_jvm(&mut self, datapath: &mut Datapath, id: u32) -> anyhow::Result<Option<u32>> {
+    /// Attaches to a process of runtime `kind`, where it is to be known which
+    /// threads wait in epoll; `None` if it is too early for that.
+    fn attach_to_waits(&mut self, datapath: &mut Datapath, id: u32, kind: u32) -> anyhow::Result<Option<u32>> {
         let Some(library) = mapped::c_library(id) else { return Ok(None) };
-        self.attach_to_library(datapath, &library.path, "java", epoll::points, id)?;
+        self.attach_to_library(datapath, &library.path, "waits", epoll::points, id)?;
         // Who was in epoll before the probes were there.
         for thread in epoll::waiting(id) {
             datapath.executors()?.insert(thread, Raw(event_loop()), 0).context("failed to mark a thread")?;
         }
-        Ok(Some(kind::JVM))
+        Ok(Some(kind))
     }
 
     /// Attaches to PHP-FPM, if another of its processes has not been the first.
@@ -367,6 +372,7 @@ pub(super) fn examine(path: &Path) -> Option<Support> {
         Some(Err(reason)) => Support::Refused { runtime: "go", reason },
         None if jvm::is_launcher(executable) => Support::Jvm,
         None if python::is_interpreter(executable) => Support::Python,
+        None if ruby::is_interpreter(executable) => Support::Ruby,
         None => match php::examine(executable) {
             Some(Ok(fpm)) => Support::Fpm(fpm),
             Some(Err(reason)) => Support::Refused { runtime: "php-fpm", reason },
