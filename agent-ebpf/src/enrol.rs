@@ -70,7 +70,7 @@ pub fn sock_ops_enrol(ctx: SockOpsContext) -> u32 {
     1
 }
 
-/// In connect(), in the caller's thread: the connection remembers its claim.
+/// In connect(), in the caller's thread: the connection remembers its claim, if it may.
 fn connect(sk: *mut c_void) {
     let Some(socket) = create(sk) else { return };
     let (tid, tgid) = current_ids();

@@ -22,10 +22,10 @@ pub(crate) fn is_selected(socket: &Socket) -> bool {
     is_valid(socket.workload, socket.generation)
 }
 
-/// Whether what is likely is enough for `socket`'s workload.
+/// Whether what is likely is enough for workload `index`.
 #[inline(always)]
-pub(crate) fn is_balanced(socket: &Socket) -> bool {
-    WORKLOADS.get(socket.workload).is_some_and(|settings| settings.attribution == attribution::BALANCED)
+pub(crate) fn is_balanced(index: u32) -> bool {
+    WORKLOADS.get(index).is_some_and(|settings| settings.attribution == attribution::BALANCED)
 }
 
 /// Whether the peer of `socket` is allowed in the direction in which this

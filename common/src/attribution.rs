@@ -16,7 +16,7 @@ pub mod kind {
     /// It read the request's head or body.
     pub const OWN: u8 = 1;
     /// It was started (or its connection opened) by an executor with the claim.
-    /// Certain only while the process has had no other request since.
+    /// At most certain while the process has had no other request since.
     pub const SHARED: u8 = 2;
     /// It is part of what serves one connection ([`super::connection`]), whichever
     /// request that has.
@@ -34,6 +34,9 @@ pub mod flag {
     pub const INCOMPLETE: u8 = 1 << 2;
     /// Its holder belongs to a pool that takes over what another thread waits for.
     pub const POOLED: u8 = 1 << 3;
+    /// Its holder was started by who has the claim, and may work for others, too:
+    /// a thread, or a process that runs its parent's program. It runs for nobody.
+    pub const STARTED: u8 = 1 << 4;
 }
 
 /// That an executor runs on behalf of a context.
@@ -219,20 +222,26 @@ impl Claim {
         self
     }
 
-    /// The claim that something started by this claim's holder gets. `process`
-    /// is the state of the claim's process.
+    /// The claim that a thread or process gets which this claim's holder starts.
+    /// `process` is the state of the claim's process; `balanced`: what is likely
+    /// is enough for the request's workload.
     ///
     /// A pool's thread is started while one request is handled and then works
-    /// for others, and nothing in the kernel tells its jobs apart. So what is
-    /// inherited is certain only if its process had one open request then and
-    /// has read no other since.
+    /// for others, for timers, and for what answered requests have left behind;
+    /// nothing in the kernel tells its jobs apart. So it is likely that what is started
+    /// works for its creator's request, if its process had no other open request then
+    /// and has read none since. It is certain only once it runs a program of its
+    /// own ([`Self::executed`]).
     #[inline(always)]
     #[must_use]
-    pub const fn passed_on(&self, process: Process) -> Self {
+    pub const fn passed_on(&self, process: Process, balanced: bool) -> Self {
         let mut claim = *self;
-        claim.flags = 0;
+        claim.flags = if balanced { 0 } else { flag::STARTED };
         if self.is_event_loop() {
             return Self::none(Reason::UnsupportedRuntime);
+        }
+        if self.flags & flag::STARTED != 0 {
+            return Self::none(Reason::Ambiguous);
         }
         if self.kind == kind::OWN {
             if process.open != 1 {
@@ -240,6 +249,42 @@ impl Claim {
             }
             claim.kind = kind::SHARED;
             claim.stamp = process.newest;
+        }
+        claim
+    }
+
+    /// The claim that a connection remembers which this claim's holder opens, for
+    /// its first request; see [`Self::passed_on`] and [`Self::is_left_to_connection`].
+    ///
+    /// Who opens a connection may put it into a pool, from which anybody takes it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn remembered(&self, process: Process, balanced: bool) -> Self {
+        if balanced { self.passed_on(process, true) } else { Self::none(Reason::NoContext) }
+    }
+
+    /// Whether the holder is one of whom nothing is known, so that its connection's
+    /// claim counts if it has one ([`Self::remembered`]).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_left_to_connection(&self) -> bool {
+        self.kind == kind::NONE && self.reason == Reason::NoContext as u8 && !self.is_event_loop()
+    }
+
+    /// The claim of a process that begins to run another program, where this was that of
+    /// the thread that asked for it. `leads`: that thread is the process's first one.
+    ///
+    /// A process that was started for a program works for who has started it. A
+    /// pool's thread that gives up its process for a program works for anybody.
+    #[inline(always)]
+    #[must_use]
+    pub const fn executed(&self, leads: bool) -> Self {
+        if self.is_event_loop() {
+            return Self::none(Reason::NoContext);
+        }
+        let mut claim = *self;
+        if leads {
+            claim.flags &= !flag::STARTED;
         }
         claim
     }
@@ -264,6 +309,10 @@ impl Claim {
         }
         if self.kind == kind::NONE {
             return Err(Reason::from_raw(self.reason));
+        }
+        // Whatever became of the request that it was started for.
+        if self.flags & flag::STARTED != 0 {
+            return Err(Reason::Ambiguous);
         }
         // The slot was taken for the connection's next request, or given away.
         if self.id != id || state == state::ANSWERED || state == state::FREE {

@@ -60,6 +60,13 @@ pub fn event_loop(url: &str) -> Result<Program> {
     program(command, url, Backend::Fresh)
 }
 
+/// Python: threads and connections that requests and a timer share; it serves `/relay` in ways of its own.
+pub fn shared_pool(url: &str) -> Result<Program> {
+    let mut command = Command::new(python()?);
+    command.arg(source("python/shared_pool.py"));
+    program(command, url, Backend::Fresh)
+}
+
 /// Node.js: http and http.request.
 pub fn node(url: &str) -> Result<Program> {
     let mut command = Command::new(find("node")?);

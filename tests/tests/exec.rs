@@ -108,10 +108,27 @@ fn children_of_the_command_are_covered() -> Result<()> {
 }
 
 #[test]
-fn calls_by_new_threads_and_by_curl_inherit() -> Result<()> {
+fn new_threads_and_forks_inherit_where_likely_is_enough() -> Result<()> {
+    let recorder = Recorder::echoing_targets()?;
+    for attribution in ["strict", "balanced"] {
+        let exec = Exec::default().option("--attribution", attribution);
+        let app = relay::python_threads(&recorder.url(), Backend::Fresh)?.start(&Launch::Exec(&exec))?;
+        for query in ["&via=thread", "&via=fork"] {
+            let report = load::run(app.address(), &Cell { query, ..Cell::new(1, 60, true) })?;
+            let tally = Tally::of(&report.sent, &recorder.take());
+            let is_right = if attribution == "strict" { tally.correct == 0 } else { tally.is_perfect() };
+            ensure!(tally.is_safe() && is_right, "{attribution}, {query}, one client: {tally}");
+        }
+        app.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn programs_that_are_started_inherit() -> Result<()> {
     let recorder = Recorder::echoing_targets()?;
     let app = relay::python_threads(&recorder.url(), Backend::Fresh)?.start(&Launch::Exec(&Exec::default()))?;
-    for query in ["&via=thread", "&via=curl"] {
+    for query in ["&via=curl", "&via=shell"] {
         let report = load::run(app.address(), &Cell { query, ..Cell::new(1, 60, true) })?;
         let tally = Tally::of(&report.sent, &recorder.take());
         ensure!(tally.is_perfect(), "{query}, one client: {tally}");

@@ -1,4 +1,4 @@
-//! Threads that go on to something else while the request is open that they have read.
+//! Threads that go on to something else while the request is open that they have read, or were started for.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -19,6 +19,52 @@ const IDLE: Duration = Duration::from_millis(400);
 fn carries_nothing(call: &Recorded) -> Result<()> {
     ensure!(call.carried()?.is_none(), "{} carries {:?}", call.head.target, call.carried()?);
     Ok(())
+}
+
+/// What `shared_pool.py` calls while it serves a request with a header in this way.
+fn calls_of(via: &str, attribution: &str) -> Result<Vec<Recorded>> {
+    let recorder = Recorder::echoing_targets()?;
+    let exec = Exec::default().option("--attribution", attribution);
+    let app = relay::shared_pool(&recorder.url())?.start(&Launch::Exec(&exec))?;
+    let mut client = Client::new(app.address(), false);
+    if via == "grow" {
+        client.get("/relay?id=left&n=1&via=later", &[(HEADERS[0], "bob")])?;
+    }
+    client.get(&format!("/relay?id=first&n=1&via={via}"), &[(HEADERS[0], "alice")])?;
+    app.stop()?;
+    Ok(recorder.take())
+}
+
+/// Those of them that belong to no request, or to an answered one, carry nothing; where what is likely is enough
+/// they carry what is wrong: the application does here what it is to do.
+fn others_carry_nothing(via: &str, begin: &str) -> Result<()> {
+    let others = |attribution: &str| -> Result<Vec<Recorded>> {
+        Ok(calls_of(via, attribution)?.into_iter().filter(|call| call.head.target.starts_with(begin)).collect())
+    };
+    let certain = others("strict")?;
+    ensure!(!certain.is_empty(), "{via}: no calls of {begin}");
+    certain.iter().try_for_each(carries_nothing)?;
+    let likely = others("balanced")?;
+    ensure!(likely.iter().any(|call| call.carried().is_ok_and(|carried| carried.is_some())), "{via}: {likely:?}");
+    Ok(())
+}
+
+/// The pool's thread was started for a request that is still open when the timer uses it, and starts curl for it.
+#[test]
+fn a_pool_that_a_timer_uses_too() -> Result<()> {
+    others_carry_nothing("pool", "/background")
+}
+
+/// The job waits in the queue until another request starts a thread.
+#[test]
+fn a_job_that_an_answered_request_has_left() -> Result<()> {
+    others_carry_nothing("grow", "/after")
+}
+
+/// The timer sends the first request on a connection that a request's thread has opened.
+#[test]
+fn a_connection_that_another_thread_takes() -> Result<()> {
+    others_carry_nothing("connect", "/background")
 }
 
 /// Puma's thread reads a head whose body is late, leaves the rest to the reactor, and goes on with a request that the

@@ -22,7 +22,7 @@ pub(crate) fn of_writer(tid: u32, tgid: u32) -> Claim {
     let claim = get(tid);
     // A thread that read its request itself is no runtime's.
     if claim.kind == kind::OWN && !claim.is_event_loop() {
-        if claim.flags & claim_flag::POOLED != 0 && runtime::of(tgid) != runtime_kind::JVM_SERVES {
+        if may_be_handed_on(&claim, tgid) {
             return Claim::none(Reason::UnsupportedRuntime);
         }
         return claim;
@@ -40,6 +40,13 @@ pub(crate) fn of_writer(tid: u32, tgid: u32) -> Claim {
         return claim;
     }
     own
+}
+
+/// Whether a pool's thread with this claim may have left its request to another: its process was not seen to answer
+/// where it reads.
+#[inline(always)]
+fn may_be_handed_on(claim: &Claim, tgid: u32) -> bool {
+    claim.flags & claim_flag::POOLED != 0 && runtime::of(tgid) != runtime_kind::JVM_SERVES
 }
 
 /// Makes `claim` the current one of thread `tid`, unless it drives an event
@@ -106,7 +113,7 @@ pub(crate) fn drives_loop(tid: u32) {
 /// Whether `claim` makes its context current now.
 #[inline(always)]
 pub(crate) fn check(claim: &Claim) -> Result<*mut Context, Reason> {
-    if claim.kind == kind::NONE || claim.is_event_loop() {
+    if claim.kind == kind::NONE || claim.flags & (claim_flag::EVENT_LOOP | claim_flag::STARTED) != 0 {
         claim.check(0, 0, 0, 0, 0, 0)?;
     }
     let context = slot::get(claim.slot).ok_or(Reason::Answered)?;
@@ -147,15 +154,33 @@ pub(crate) fn of_connection(tid: u32, tgid: u32) -> Claim {
     if runtime::of(tgid) == runtime_kind::LOOPS && get(tid).is_event_loop() {
         return turn::claim(tid);
     }
-    passed_on(tid)
+    match to_pass_on(tid) {
+        Ok((claim, balanced)) => claim.remembered(process::get(claim.tgid), balanced),
+        Err(none) => none,
+    }
 }
 
 /// The claim that what thread `tid` starts now gets.
 #[inline(always)]
 pub(crate) fn passed_on(tid: u32) -> Claim {
-    let claim = get(tid);
-    if let Err(reason) = check(&claim) {
-        return Claim::none(if matches!(reason, Reason::Answered) { Reason::NoContext } else { reason });
+    match to_pass_on(tid) {
+        Ok((claim, balanced)) => claim.passed_on(process::get(claim.tgid), balanced),
+        Err(none) => none,
     }
-    claim.passed_on(process::get(claim.tgid))
+}
+
+/// The claim of thread `tid`, if it is current, and whether its workload has balanced attribution; else what others
+/// get of it.
+#[inline(always)]
+fn to_pass_on(tid: u32) -> Result<(Claim, bool), Claim> {
+    let claim = get(tid);
+    if may_be_handed_on(&claim, claim.tgid) {
+        return Err(Claim::none(Reason::UnsupportedRuntime));
+    }
+    match check(&claim) {
+        // SAFETY: a map value.
+        Ok(context) => Ok((claim, policy::is_balanced(unsafe { (*context).workload }))),
+        Err(Reason::Answered) => Err(Claim::none(Reason::NoContext)),
+        Err(reason) => Err(Claim::none(reason)),
+    }
 }

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use baton_common::attribution::{Claim, kind};
+use baton_common::attribution::kind;
 use baton_common::flow::Reason;
 
 use super::{executor, python, runtime, turn};
@@ -12,7 +12,8 @@ use crate::inbound::php;
 use crate::kernel::task_ids;
 use crate::maps::{EXECUTORS, PROCESSES};
 
-/// A thread or process starts another: it inherits what is certain.
+/// A thread or process starts another, which inherits the claim. Where only what is
+/// certain counts it is good for nothing until the process runs a new program.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     let parent: *const c_void = ctx.arg(0);
@@ -35,9 +36,9 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A process runs a new program, which need not be an event loop. What it
-/// inherited is as certain as before: it may get the work of other requests
-/// through a pipe.
+/// A process runs a new program, which need not be an event loop, and works for
+/// who has started it. Once its parent's process has read another request this is not
+/// certain any more: it may get the work of other requests through a pipe.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     let task: *const c_void = ctx.arg(0);
@@ -46,13 +47,10 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     let (tid, tgid) = task_ids(task);
     runtime::started(tgid);
     // SAFETY: copied at once.
-    let Some(mut claim) = unsafe { EXECUTORS.get(before) }.copied() else { return 0 };
+    let Some(claim) = unsafe { EXECUTORS.get(before) }.copied() else { return 0 };
     // A thread that calls exec takes its process's id (fs/exec.c, de_thread).
     let _ = EXECUTORS.remove(before);
-    if claim.is_event_loop() {
-        claim = Claim::none(Reason::NoContext);
-    }
-    let _ = EXECUTORS.insert(tid, claim, 0);
+    let _ = EXECUTORS.insert(tid, claim.executed(before == tid), 0);
     0
 }
 

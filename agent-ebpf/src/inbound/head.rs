@@ -139,7 +139,7 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -
                 }
             }
             kind::LOOPS => turn::begin(tid, &claim),
-            kind::NONE if policy::is_balanced(socket) => runtime::ask_for_turns(tgid),
+            kind::NONE if policy::is_balanced(socket.workload) => runtime::ask_for_turns(tgid),
             kind::ASKED | kind::NOTED => {
                 // It may turn out to be Go: a goroutine that reads another request before this one is answered is an
                 // event loop. For any other runtime this is noted for nobody, and goes when it is known.

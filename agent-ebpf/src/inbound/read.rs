@@ -43,7 +43,7 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 #[inline(never)]
 fn has_read(sk: *mut c_void, length: i32, flags: i32) {
     let Some(socket) = enrol::state(sk) else { return };
-    if policy::is_balanced(socket) {
+    if policy::is_balanced(socket.workload) {
         // SAFETY: no arguments.
         turn::end(unsafe { bpf_get_current_pid_tgid() } as u32);
     }

@@ -89,18 +89,13 @@ pub(super) fn insert(insertion: &Insertion<'_>) -> u32 {
 }
 
 /// The claim of the current thread; for the connection's first request, where
-/// the thread has none, that of the thread that connected.
+/// the thread has none, what the connection remembers of the thread that connected.
 #[inline(always)]
 fn claim_of(socket: &Socket) -> Claim {
     // SAFETY: no arguments.
     let ids = unsafe { bpf_get_current_pid_tgid() };
     let claim = executor::of_writer(ids as u32, (ids >> 32) as u32);
-    if claim.kind == kind::NONE
-        && claim.reason == Reason::NoContext as u8
-        && !claim.is_event_loop()
-        && socket.flags & flag::USED == 0
-        && socket.connect.kind != kind::NONE
-    {
+    if claim.is_left_to_connection() && socket.flags & flag::USED == 0 && socket.connect.kind != kind::NONE {
         return socket.connect;
     }
     claim

@@ -62,7 +62,7 @@ const HOOKS: [Hook; 7] = [
     Hook {
         step: "attribute",
         hook: "BTF tracepoints sched_process_fork, _exec and _exit",
-        why: "new threads and processes inherit what is certain",
+        why: "programs that are started inherit what is certain",
     },
     Hook {
         step: "runtimes",

@@ -9,8 +9,9 @@ fn own() -> Claim {
     Claim::own(ID, 3, 100)
 }
 
+/// Of a program that was started.
 fn shared() -> Claim {
-    own().passed_on(PROCESS)
+    own().passed_on(PROCESS, false).executed(true)
 }
 
 /// What `claim` says of its own context, live and new, in a process whose
@@ -72,7 +73,10 @@ fn what_is_started_for_the_only_open_request_shares_its_context() {
 #[test]
 fn what_is_started_while_other_requests_are_open_has_no_context() {
     for open in [0, 2, 3, u64::MAX] {
-        assert_eq!(own().passed_on(Process { newest: ID, open }), Claim::none(Reason::Ambiguous), "{open} open");
+        for balanced in [false, true] {
+            let passed = own().passed_on(Process { newest: ID, open }, balanced);
+            assert_eq!(passed, Claim::none(Reason::Ambiguous), "{open} open");
+        }
     }
 }
 
@@ -85,16 +89,51 @@ fn a_shared_context_ends_with_the_process_s_next_request() {
 #[test]
 fn a_stamp_is_the_newest_request_even_if_it_is_another_s() {
     // The one open request is not the newest: that one is answered.
-    let shared = own().passed_on(Process { newest: ID + 5, open: 1 });
+    let shared = own().passed_on(Process { newest: ID + 5, open: 1 }, true);
     assert_eq!(shared.check(ID, state::LIVE, NOW, ID + 5, NOW, MAX_AGE), Ok(()));
     assert_eq!(shared.check(ID, state::LIVE, NOW, ID + 6, NOW, MAX_AGE), Err(Reason::Ambiguous));
 }
 
 #[test]
 fn what_shares_a_context_passes_it_on_with_its_stamp() {
-    let child = shared().passed_on(Process { newest: ID + 1, open: 2 });
-    assert_eq!(child, shared());
-    assert_eq!(child.check(ID, state::LIVE, NOW, ID + 1, NOW, MAX_AGE), Err(Reason::Ambiguous));
+    for balanced in [false, true] {
+        let child = shared().passed_on(Process { newest: ID + 1, open: 2 }, balanced).executed(true);
+        assert_eq!(child, shared());
+        assert_eq!(child.check(ID, state::LIVE, NOW, ID + 1, NOW, MAX_AGE), Err(Reason::Ambiguous));
+    }
+}
+
+#[test]
+fn what_is_started_is_certain_once_it_runs_a_program() {
+    let started = own().passed_on(PROCESS, false);
+    assert_eq!(check(&started), Err(Reason::Ambiguous));
+    let answered = started.check(ID, state::ANSWERED, NOW, ID, NOW, MAX_AGE);
+    assert_eq!(answered, Err(Reason::Ambiguous), "a pool's thread may work for another request by now");
+    assert_eq!(check(&started.executed(true)), Ok(()));
+    assert_eq!(check(&own().passed_on(PROCESS, true)), Ok(()), "likely is enough");
+    // A shell's: it forks before it runs anything.
+    let fork = shared().passed_on(PROCESS, false);
+    assert_eq!((check(&fork), check(&fork.executed(true))), (Err(Reason::Ambiguous), Ok(())));
+}
+
+#[test]
+fn what_a_pools_thread_starts_is_nobodys() {
+    let started = own().passed_on(PROCESS, false);
+    assert_eq!(started.executed(false), started, "its process becomes another program's");
+    for balanced in [false, true] {
+        let program = started.passed_on(PROCESS, balanced).executed(true);
+        assert_eq!(program, Claim::none(Reason::Ambiguous));
+    }
+}
+
+#[test]
+fn a_connection_remembers_what_is_likely_where_that_is_enough() {
+    assert_eq!(own().remembered(PROCESS, false), Claim::none(Reason::NoContext));
+    assert_eq!(own().remembered(PROCESS, true), own().passed_on(PROCESS, true));
+    assert_eq!(check(&own().remembered(PROCESS, true)), Ok(()));
+    assert!(Claim::none(Reason::NoContext).is_left_to_connection());
+    let known = [own(), shared(), own().passed_on(PROCESS, false), Claim::none(Reason::Ambiguous)];
+    assert!(known.iter().all(|claim| !claim.is_left_to_connection()));
 }
 
 #[test]
@@ -103,15 +142,19 @@ fn an_event_loop_has_no_context_and_passes_none_on() {
         let claim = Claim { flags: flag::EVENT_LOOP, kind, ..own() };
         assert!(claim.is_event_loop());
         assert_eq!(check(&claim), Err(Reason::UnsupportedRuntime));
-        assert_eq!(claim.passed_on(PROCESS), Claim::none(Reason::UnsupportedRuntime));
-        assert!(!claim.passed_on(PROCESS).is_event_loop(), "what it starts may be no event loop");
+        for balanced in [false, true] {
+            let passed = claim.passed_on(PROCESS, balanced);
+            assert_eq!(passed, Claim::none(Reason::UnsupportedRuntime));
+            assert!(!passed.is_event_loop(), "what it starts may be no event loop");
+        }
+        assert_eq!(claim.executed(true), Claim::none(Reason::NoContext), "a program need not be one");
     }
 }
 
 #[test]
 fn nothing_is_passed_on_from_nothing() {
     let none = Claim::none(Reason::Ambiguous);
-    assert_eq!(none.passed_on(PROCESS), none);
+    assert_eq!(none.passed_on(PROCESS, true), none);
 }
 
 #[test]

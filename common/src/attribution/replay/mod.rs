@@ -35,6 +35,10 @@ struct World {
     connections: HashMap<u64, Connection>,
     process: Process,
     next: u64,
+    /// What each outgoing connection remembers, until its first request.
+    opened: Vec<Option<Claim>>,
+    /// Whether what is likely is enough.
+    balanced: bool,
 }
 
 impl World {
@@ -79,12 +83,41 @@ impl World {
         self.threads.get(&thread).copied().unwrap_or(Claim::none(Reason::NoContext))
     }
 
-    /// `parent` starts the thread `child` (`sched_process_fork`).
+    /// `parent` starts the thread or process `child` (`sched_process_fork`).
     fn spawn(&mut self, parent: u32, child: u32) {
-        let claim = self.thread(parent);
-        let passed =
-            if self.check(&claim).is_ok() { claim.passed_on(self.process) } else { Claim::none(Reason::NoContext) };
-        self.threads.insert(child, passed);
+        let passed = self.to_pass_on(parent).map(|claim| claim.passed_on(self.process, self.balanced));
+        self.threads.insert(child, passed.unwrap_or_else(Claim::none));
+    }
+
+    /// The process of `thread`, its first one, runs another program (`sched_process_exec`).
+    fn exec(&mut self, thread: u32) {
+        self.threads.insert(thread, self.thread(thread).executed(true));
+    }
+
+    /// `thread` opens a connection, which is an index into [`Self::opened`] (`executor::of_connection`).
+    fn open(&mut self, thread: u32) -> usize {
+        let remembered = self.to_pass_on(thread).map(|claim| claim.remembered(self.process, self.balanced));
+        self.opened.push(remembered.ok().filter(|claim| claim.kind != kind::NONE));
+        self.opened.len() - 1
+    }
+
+    /// The request for which `thread` writes now on a connection that was opened before (`insert::claim_of`).
+    fn write_on(&mut self, thread: u32, connection: usize) -> Result<u64, Reason> {
+        let claim = self.thread(thread);
+        match self.opened[connection].take() {
+            Some(remembered) if claim.is_left_to_connection() => self.check(&remembered),
+            _ => self.check(&claim),
+        }
+    }
+
+    /// As `executor::to_pass_on`.
+    fn to_pass_on(&self, thread: u32) -> Result<Claim, Reason> {
+        let claim = self.thread(thread);
+        match self.check(&claim) {
+            Ok(_) => Ok(claim),
+            Err(Reason::Answered) => Err(Reason::NoContext),
+            Err(reason) => Err(reason),
+        }
     }
 
     /// The request for which `claim`'s holder writes now (`executor::check`).
