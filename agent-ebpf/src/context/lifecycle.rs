@@ -46,6 +46,7 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     let before = before as u32;
     let (tid, tgid) = task_ids(task);
     runtime::started(tgid);
+    python::started(before, tgid);
     // SAFETY: copied at once.
     let Some(claim) = unsafe { EXECUTORS.get(before) }.copied() else { return 0 };
     // A thread that calls exec takes its process's id (fs/exec.c, de_thread).

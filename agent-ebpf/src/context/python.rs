@@ -202,6 +202,20 @@ pub(crate) fn writes(slot: u32) {
     }
 }
 
+/// Process `tgid`, whose thread is `tid`, runs another program. Until user space
+/// has looked at that, the probes do nothing.
+#[inline(always)]
+pub(super) fn started(tid: u32, tgid: u32) {
+    let _ = PYTHONS.remove(tgid);
+    ended(tid);
+}
+
+/// Whether uvloop's connections are to be followed in process `tgid`.
+#[inline(always)]
+pub(super) fn follows_uvloop(tgid: u32) -> bool {
+    of(tgid).is_some_and(|python| python.flags & loaded::UVLOOP != 0)
+}
+
 /// Thread `tid` ends.
 #[inline(always)]
 pub(super) fn ended(tid: u32) {

@@ -9,7 +9,7 @@ use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use baton_common::attribution::{Claim, kind};
 use baton_common::runtime::Object;
 
-use super::{connection, ids};
+use super::{connection, ids, python};
 use crate::clock;
 use crate::kernel::{Registers, current_descriptor};
 
@@ -97,6 +97,10 @@ pub fn uvloop_on_read(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn uvloop_connection_made(ctx: ProbeContext) -> u32 {
     let (tid, tgid) = ids();
+    if !python::follows_uvloop(tgid) {
+        // Its requests would not be seen yet.
+        return 0;
+    }
     let transport = Object { address: Registers::of(&ctx).c_first(), tgid: u64::from(tgid) };
     let number = clock::new_id();
     let claim = Claim::connection(number, tgid);

@@ -1,6 +1,7 @@
 //! The files that a process has mapped.
 
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// File names of C libraries: glibc's, and that of old releases; musl's.
@@ -43,9 +44,19 @@ impl Files {
             let start = fields.next()?.split('-').next()?;
             let offset = fields.nth(1)?;
             let start = if offset.bytes().all(|byte| byte == b'0') { u64::from_str_radix(start, 16).ok()? } else { 0 };
-            Some(Mapped { path: PathBuf::from(format!("/proc/{id}/root{}", path.display())), start })
+            let inode = fields.nth(1)?.parse().ok()?;
+            Some(Mapped { path: reachable(id, path, inode), start })
         })
     }
+}
+
+/// The file that process `id` has mapped from `path`, as this process can open
+/// it. In a container the path is the container's; in a mere chroot(2) it is
+/// this process's own (fs/d_path.c), where the file must have this `inode`.
+fn reachable(id: u32, path: &Path, inode: u64) -> PathBuf {
+    let within = PathBuf::from(format!("/proc/{id}/root{}", path.display()));
+    let is_own = || std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == inode);
+    if !within.exists() && is_own() { path.to_owned() } else { within }
 }
 
 /// The first mapped file of process `id` whose name `is` right.
@@ -56,6 +67,18 @@ pub(super) fn find(id: u32, is: impl Fn(&str) -> bool) -> Option<Mapped> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_a_changed_root_is_found_by_its_full_path() {
+        let program = std::env::current_exe().expect("a program");
+        let inode = std::fs::metadata(&program).expect("it runs").ino();
+        let id = std::process::id();
+        assert_eq!(reachable(id, &program, inode), Path::new(&format!("/proc/{id}/root{}", program.display())));
+        // As if it had been in a folder of its own: there is nothing at this path below its root.
+        let none = u32::MAX;
+        assert_eq!(reachable(none, &program, inode), program);
+        assert_ne!(reachable(none, &program, inode + 1), program, "another file");
+    }
 
     #[test]
     fn this_process_has_mapped_its_own_program() {

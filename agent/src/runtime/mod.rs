@@ -8,6 +8,7 @@ mod go;
 mod inspect;
 mod jvm;
 mod mapped;
+mod news;
 mod pclntab;
 mod php;
 mod point;

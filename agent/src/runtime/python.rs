@@ -56,6 +56,8 @@ mod debug_offsets {
     pub(super) const FREE_THREADED: u64 = 16;
     pub(super) const INTERPRETERS_HEAD: u64 = 40;
     pub(super) const THREADS_HEAD: u64 = 72;
+    /// `thread_state.thread_id`, by minor version from 13 on: what comes before it has grown.
+    pub(super) const THREAD_ID: [u64; 3] = [192, 216, 240];
 }
 
 /// A Python interpreter in a file.
@@ -138,21 +140,36 @@ fn layout(executable: &Executable<'_>, version: u64, runtime: u64) -> Result<Pyt
     match (version >> 24, minor) {
         (3, 11) => Ok(Python { interpreter: 48, threads: 16, next: 8, thread: 152, context: 224, ..Python::default() }),
         (3, 12) => Ok(Python { interpreter: 48, threads: 72, next: 8, thread: 136, context: 208, ..Python::default() }),
-        (3, 13) => {
-            let word = |offset| executable.word(runtime + offset).ok_or("_PyRuntime cannot be read");
-            if word(0)? != debug_offsets::COOKIE {
-                return Err("_PyRuntime does not begin as expected".to_owned());
-            }
-            if word(debug_offsets::FREE_THREADED)? != 0 {
-                return Err("it is built without the global interpreter lock".to_owned());
-            }
-            let threads = u32::try_from(word(debug_offsets::THREADS_HEAD)?).map_err(|error| error.to_string())?;
-            // The main interpreter follows the list's head.
-            let interpreter = word(debug_offsets::INTERPRETERS_HEAD)? + 8;
-            Ok(Python { interpreter, threads, next: 8, thread: 152, context: 208, ..Python::default() })
-        }
+        (3, 13 | 14) => described(executable, runtime, minor, 152, 208),
+        (3, 15) => described(executable, runtime, minor, 176, 232),
         (major, minor) => Err(format!("Python {major}.{minor} is not known to this version of baton")),
     }
+}
+
+/// As [`layout`], where `_PyRuntime` says most of it. What it does not say is
+/// where `context` is in `PyThreadState`; `thread` is what goes with that.
+fn described(
+    executable: &Executable<'_>,
+    runtime: u64,
+    minor: u64,
+    thread: u32,
+    context: u32,
+) -> Result<Python, String> {
+    let word = |offset| executable.word(runtime + offset).ok_or("_PyRuntime cannot be read");
+    if word(0)? != debug_offsets::COOKIE {
+        return Err("_PyRuntime does not begin as expected".to_owned());
+    }
+    if word(debug_offsets::FREE_THREADED)? != 0 {
+        return Err("it is built without the global interpreter lock".to_owned());
+    }
+    let thread_id = usize::try_from(minor - 13).ok().and_then(|index| debug_offsets::THREAD_ID.get(index));
+    if word(*thread_id.ok_or("its version is not known")?)? != u64::from(thread) {
+        return Err("its threads' state is not laid out as expected".to_owned());
+    }
+    let threads = u32::try_from(word(debug_offsets::THREADS_HEAD)?).map_err(|error| error.to_string())?;
+    // The main interpreter follows the list's head.
+    let interpreter = word(debug_offsets::INTERPRETERS_HEAD)? + 8;
+    Ok(Python { interpreter, threads, next: 8, thread, context, ..Python::default() })
 }
 
 /// What is to be attached to the C library in the file `path`.

@@ -21,7 +21,7 @@ use super::elf::Executable;
 use super::php::{self, Fpm};
 use super::point::Point;
 use super::python::{Interpreter, Loaded};
-use super::{epoll, go, jvm, mapped, python, ruby};
+use super::{epoll, go, jvm, mapped, news, python, ruby};
 use crate::datapath::load::Datapath;
 use crate::datapath::pod::{self, Raw};
 
@@ -133,11 +133,14 @@ impl Tracker {
 
     /// Deals with all news.
     pub(crate) fn read(&mut self, datapath: &mut Datapath) -> anyhow::Result<()> {
+        let mut news = Vec::new();
         while let Some(record) = self.notices.get_mut().next().map(|record| pod::notice(&record)) {
-            let Some(found) = record else { continue };
+            news.extend(record);
+        }
+        for found in news::current(news) {
             tracing::debug!(process = found.tgid, about = found.about, "news");
             match found.about {
-                notice::ENDED => self.forget(datapath, found.tgid),
+                notice::ENDED => self.ended(datapath, found.tgid),
                 notice::LOOPS => self.attach_to_loops(datapath, found.tgid)?,
                 notice::SERVES if self.attached.contains_key(&found.tgid) => self.look_again(datapath, found.tgid)?,
                 _ => self.look(datapath, found.tgid, Instant::now() + PATIENCE)?,
@@ -160,6 +163,7 @@ impl Tracker {
     /// `until` where it is too early to say.
     fn look(&mut self, datapath: &mut Datapath, id: u32, until: Instant) -> anyhow::Result<()> {
         let start = Instant::now();
+        self.pending.retain(|pending| pending.id != id);
         self.forget(datapath, id);
         let path = PathBuf::from(format!("/proc/{id}/exe"));
         // It may have ended.
@@ -330,8 +334,32 @@ impl Tracker {
         Some(support)
     }
 
+    /// Process `id` has ended. Nobody waits until the kernel has taken its
+    /// probes away, which takes tens of milliseconds for each.
+    fn ended(&mut self, datapath: &mut Datapath, id: u32) {
+        let Some(probes) = self.take(datapath, id) else { return };
+        let links =
+            probes.into_iter().filter_map(|probe| datapath.probe(probe.program).ok()?.take_link(probe.link).ok());
+        let links: Vec<_> = links.collect();
+        std::thread::spawn(move || drop(links));
+        clear(datapath, id);
+    }
+
+    /// Takes everything away from process `id`, which runs.
     fn forget(&mut self, datapath: &mut Datapath, id: u32) {
-        let Some(mut probes) = self.attached.remove(&id) else { return };
+        let Some(probes) = self.take(datapath, id) else { return };
+        // Last what forgets, which was attached first.
+        for Probe { program, link } in probes.into_iter().rev() {
+            let _ = datapath.probe(program).and_then(|probe| Ok(probe.detach(link)?));
+        }
+        clear(datapath, id);
+    }
+
+    /// What is attached for process `id` alone; `None` if it was never found to need anything.
+    fn take(&mut self, datapath: &mut Datapath, id: u32) -> Option<Vec<Probe>> {
+        let mut probes = self.attached.remove(&id)?;
+        // Without this the probes do nothing any more.
+        let _ = datapath.pythons().map(|mut all| all.remove(&id));
         self.shared.retain(|_, shared| {
             shared.users.remove(&id);
             if shared.users.is_empty() {
@@ -339,14 +367,14 @@ impl Tracker {
             }
             !shared.users.is_empty()
         });
-        for Probe { program, link } in probes {
-            let _ = datapath.probe(program).and_then(|probe| Ok(probe.detach(link)?));
-        }
-        let _ = datapath.pythons().map(|mut all| all.remove(&id));
-        // What is left of it only takes room: no process looks it up.
-        if let Err(error) = datapath.forget_tasks(id) {
-            tracing::warn!(process = id, error = format!("{error:#}"), "what is known of its light threads stays");
-        }
+        Some(probes)
+    }
+}
+
+/// Forgets the light threads of process `id`. What stays of them only takes room: no process looks it up.
+fn clear(datapath: &mut Datapath, id: u32) {
+    if let Err(error) = datapath.forget_tasks(id) {
+        tracing::warn!(process = id, error = format!("{error:#}"), "what is known of its light threads stays");
     }
 }
 
