@@ -22,6 +22,9 @@ use crate::kernel::{Registers, cookie_of, current_ids, thread_pointer};
 /// Where one of these is known of a process, its contexts say nothing of requests.
 const SAYS_NOTHING: u32 = loaded::QUEUES | loaded::GREENLETS | loaded::UNKNOWN;
 
+/// A context's variables (`ctx_vars`), in Python's `PyContext`.
+const VARIABLES: u64 = 24;
+
 /// Threads of a process that are looked through for the current one.
 const MAX_THREADS: u32 = 128;
 
@@ -224,12 +227,18 @@ pub(super) fn ended(tid: u32) {
     uvloop::forget(tid);
 }
 
-/// A return of `PyContext_CopyCurrent()`: its result is a new context.
+/// A return of `PyContext_CopyCurrent()`, or of the function with which it ends:
+/// its result is a new context.
 #[uretprobe]
 pub fn python_copies(ctx: RetProbeContext) -> u32 {
     let (tid, tgid) = ids();
     let child = Object { address: Registers::at_return(&ctx).first(), tgid: u64::from(tgid) };
     let parent = Object { address: current(tid, tgid), tgid: u64::from(tgid) };
+    if parent.address != 0 && read(child.address + VARIABLES) != read(parent.address + VARIABLES) {
+        // A copy of another one, by `Context.copy()`.
+        task::forget(child);
+        return 0;
+    }
     let mut claim = connection::passed_on(parent);
     if claim.kind == kind::NONE {
         if let Some(scope) = uvloop::made(tid) {

@@ -71,6 +71,55 @@ pub(super) fn last_call(code: &[u8], function: Function, target: Function, archi
     }
 }
 
+/// Where the C function `function` goes on in another function, which returns in
+/// its place; `None` if it does not, or in several. Not known for ARM64.
+///
+/// A jump out of it leads there only if the stack is as it was in the beginning:
+/// the compiler puts what it holds for unlikely elsewhere, too.
+pub(super) fn tail_call(code: &[u8], function: Function, architecture: Architecture) -> Option<u64> {
+    if architecture != Architecture::X86_64 {
+        return None;
+    }
+    let instructions: Vec<Instruction> = decode(code, function).into_iter().collect();
+    let at = |ip: u64| instructions.iter().position(|found| found.ip() == ip);
+    let mut targets = Vec::new();
+    let mut seen = vec![false; instructions.len()];
+    // Where to go on, and how many bytes are on the stack there.
+    let mut paths = vec![(0, 0)];
+    while let Some((index, depth)) = paths.pop() {
+        let Some(found) = instructions.get(index).filter(|_| !std::mem::replace(&mut seen[index], true)) else {
+            continue;
+        };
+        let jumps = found.is_jmp_short_or_near() || found.is_jcc_short_or_near();
+        match at(found.near_branch_target()).filter(|_| jumps) {
+            Some(target) => paths.push((target, depth)),
+            None if found.is_jmp_short_or_near() && depth == 0 => targets.push(found.near_branch_target()),
+            None => {}
+        }
+        if matches!(found.flow_control(), FlowControl::Next | FlowControl::ConditionalBranch | FlowControl::Call)
+            && let Some(depth) = depth_after(found, depth)
+        {
+            paths.push((index + 1, depth));
+        }
+    }
+    targets.dedup();
+    <[u64; 1]>::try_from(targets).ok().map(|[target]| target)
+}
+
+/// How many bytes are on the stack after `instruction`; `None` if that cannot be said.
+fn depth_after(instruction: &Instruction, depth: i32) -> Option<i32> {
+    let changes = instruction.op0_register() == Register::RSP;
+    match instruction.code() {
+        // It was the first thing to be put there.
+        Code::Leaveq => Some(0),
+        Code::Call_rel32_64 | Code::Call_rm64 => Some(depth),
+        Code::Sub_rm64_imm8 | Code::Sub_rm64_imm32 if changes => Some(depth + instruction.immediate32to64() as i32),
+        Code::Add_rm64_imm8 | Code::Add_rm64_imm32 if changes => Some(depth - instruction.immediate32to64() as i32),
+        _ if changes && instruction.stack_pointer_increment() == 0 => None,
+        _ => Some(depth - instruction.stack_pointer_increment()),
+    }
+}
+
 /// The first instruction of the C function `function` that the kernel emulates,
 /// where neither its first argument nor the stack pointer has changed yet; its
 /// beginning if there is none.
@@ -150,6 +199,27 @@ mod tests {
         let arm = [0xf940_0b90u32, 0xeb30_63ff, 0x5400_0109].map(u32::to_le_bytes).concat();
         assert_eq!(at(&arm, Architecture::Aarch64), Some(0x108));
         assert_eq!(at(&arm[4..], Architecture::Aarch64), None);
+    }
+
+    #[test]
+    fn a_function_that_ends_with_another_is_seen_through() {
+        let at = |code: &[u8], architecture| tail_call(code, function(code), architecture);
+        // test rax, rax; je 0x10a; jmp 0x200; push rbp; mov rbp, rsp; sub rsp, 16; leave; jmp 0x200
+        let code = [
+            0x48, 0x85, 0xc0, 0x74, 5, 0xe9, 0xf6, 0, 0, 0, 0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xec, 0x10, 0xc9, 0xe9,
+            0xe8, 0, 0, 0,
+        ];
+        assert_eq!(at(&code, Architecture::X86_64), Some(0x200));
+        // sub rsp, 8; call 0x200; add rsp, 8; jmp 0x300
+        let code = [0x48, 0x83, 0xec, 8, 0xe8, 0xf7, 0, 0, 0, 0x48, 0x83, 0xc4, 8, 0xe9, 0xee, 1, 0, 0];
+        assert_eq!(at(&code, Architecture::X86_64), Some(0x300));
+        // push rbx; jmp 0x200: the rest of the same function
+        assert_eq!(at(&[0x53, 0xe9, 0xfa, 0, 0, 0], Architecture::X86_64), None);
+        // jmp to its own beginning; ret
+        assert_eq!(at(&[0xeb, 0xfe, 0xc3], Architecture::X86_64), None);
+        // je 0x107; jmp 0x200; jmp 0x300
+        let code = [0x74, 5, 0xe9, 0xf9, 0, 0, 0, 0xe9, 0xf4, 1, 0, 0];
+        assert_eq!(at(&code, Architecture::X86_64), None, "which one?");
     }
 
     #[test]

@@ -10,6 +10,9 @@ use super::{code, pclntab};
 /// loaded anywhere.
 const GO_TABLES: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 
+/// As many bytes of a function as are looked at where its size is not known.
+const BEGINNING: u64 = 64;
+
 /// A function in an executable file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Function {
@@ -129,14 +132,23 @@ impl<'a> Executable<'a> {
 
     /// Where in the file the C function at `address` is to be probed.
     pub(crate) fn entry_at(&self, address: u64) -> Option<u64> {
-        /// As much of it as is looked at.
-        const BEGINNING: u64 = 64;
         self.function(address, BEGINNING).map(|function| self.entry(function))
     }
 
     /// Where in the file the C function `function` is to be probed.
     pub(crate) fn entry(&self, function: Function) -> u64 {
         code::entry(self.code(function).unwrap_or_default(), function, self.file.architecture())
+    }
+
+    /// As [`Self::entry_at`], for what makes the result of the C function at `address`
+    /// of `size` bytes: itself, or the function with which it ends.
+    pub(crate) fn maker_at(&self, address: u64, size: u64) -> Option<u64> {
+        let function = self.function(address, size)?;
+        let maker = match code::tail_call(self.code(function)?, function, self.file.architecture()) {
+            Some(offset) => Function { offset, size: BEGINNING },
+            None => function,
+        };
+        Some(self.entry(maker))
     }
 
     /// Those of `names` that the file has: from the symbol tables, else from Go's own.

@@ -123,7 +123,10 @@ pub(super) fn examine(path: &Path) -> Result<Interpreter, String> {
     }
     let dealloc = executable.word(context + type_object::DEALLOC).and_then(|address| executable.entry_at(address));
     let dealloc = dealloc.ok_or("the function that frees contexts was not found")?;
-    let copy = executable.entry_at(symbol(COPY)?.0).ok_or_else(|| format!("{COPY} has no code"))?;
+    let (copy, size) = symbol(COPY)?;
+    // The compiler may have copied its beginning to where it is called, but not what it ends with
+    // (Python/context.c, `context_new_from_vars`).
+    let copy = executable.maker_at(copy, size).ok_or_else(|| format!("{COPY} has no code"))?;
     // First what forgets: a context's memory may have been another's.
     let points =
         vec![Point { program: "python_forgets", offset: dealloc }, Point { program: "python_copies", offset: copy }];
