@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::point::Point;
 use super::python::Loaded;
-use super::tracker::{Support, examine};
+use super::support::{Support, examine};
 use super::{epoll, mapped, python};
 
 /// What a process runs, and what that means.

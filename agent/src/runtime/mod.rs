@@ -14,6 +14,7 @@ mod php;
 mod point;
 mod python;
 mod ruby;
+mod support;
 mod tracker;
 
 pub(crate) use inspect::{Inspection, inspect};

@@ -1,69 +1,23 @@
 //! Follows the processes of all workloads and keeps what is attached to them.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::num::NonZeroU32;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
-use aya::programs::UProbe;
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
-use baton_common::attribution::{Claim, flag};
-use baton_common::flow::Reason;
-use baton_common::runtime::{Python, kind, loaded, notice};
-use object::Architecture;
+use aya::programs::uprobe::UProbeLinkId;
+use baton_common::runtime::{kind, notice};
 use tokio::io::unix::AsyncFd;
 
-use super::elf::Executable;
-use super::php::{self, Fpm};
+use super::news;
 use super::point::Point;
-use super::python::{Interpreter, Loaded};
-use super::{epoll, go, jvm, mapped, news, python, ruby};
+use super::python::Interpreter;
+use super::support::{Identity, Support, examine, identity};
 use crate::datapath::load::Datapath;
-use crate::datapath::pod::{self, Raw};
+use crate::datapath::pod;
 
-/// An executable file: its file system, its number there, and when it changed last.
-type Identity = (u64, u64, i64);
-
-/// What the processes of an executable file need.
-#[derive(Clone, Debug)]
-pub(super) enum Support {
-    /// Nothing, or it is not known yet.
-    None,
-    /// A Go program.
-    Go(Vec<Point>),
-    /// A Java virtual machine.
-    Jvm,
-    /// Ruby.
-    Ruby,
-    /// Python.
-    Python,
-    /// PHP-FPM.
-    Fpm(Fpm),
-    /// A runtime that is known but not understood.
-    Refused {
-        /// Its name.
-        runtime: &'static str,
-        /// Why not.
-        reason: String,
-    },
-}
-
-impl Support {
-    /// What process `id` needs, whose executable file needs this: it may have
-    /// loaded a virtual machine or an interpreter as a library.
-    pub(super) fn of_process(self, id: u32) -> Self {
-        match self {
-            Self::None if jvm::is_loaded(id) => Self::Jvm,
-            Self::None if python::is_loaded(id) => Self::Python,
-            Self::None if ruby::is_loaded(id) => Self::Ruby,
-            known => known,
-        }
-    }
-}
+mod attach;
 
 /// How long a new process is given to load its libraries.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -185,6 +139,8 @@ impl Tracker {
                 }
                 return Ok(());
             }
+            // It has ended meanwhile.
+            Err(_) if !path.exists() => kind::NONE,
             Err(error) => {
                 tracing::warn!(process = id, error = format!("{error:#}"), "its runtime is not supported");
                 self.forget(datapath, id);
@@ -198,130 +154,6 @@ impl Tracker {
         tracing::info!(process = id, kind, took = ?start.elapsed(), "looked at");
         // Where it has ended meanwhile, the entry is of the next process with this number, which begins anew.
         datapath.runtimes()?.insert(id, kind, 0).context("failed to say which runtime a process has")
-    }
-
-    /// Attaches to a process of runtime `kind`, where it is to be known which
-    /// threads wait in epoll; `None` if it is too early for that.
-    fn attach_to_waits(&mut self, datapath: &mut Datapath, id: u32, kind: u32) -> anyhow::Result<Option<u32>> {
-        let Some(library) = mapped::c_library(id) else { return Ok(None) };
-        self.attach_to_library(datapath, &library.path, "waits", epoll::points, id)?;
-        // Who was in epoll before the probes were there.
-        for thread in epoll::waiting(id) {
-            datapath.executors()?.insert(thread, Raw(event_loop()), 0).context("failed to mark a thread")?;
-        }
-        Ok(Some(kind))
-    }
-
-    /// Attaches to PHP-FPM, if another of its processes has not been the first.
-    fn attach_to_fpm(&mut self, datapath: &mut Datapath, fpm: &Fpm, path: &Path, id: u32) -> anyhow::Result<()> {
-        let identity = identity(path).context("its executable file is gone")?;
-        let shared = self.shared.entry(identity).or_default();
-        shared.users.insert(id);
-        // So that it is not looked at again, and forgotten where this fails.
-        self.attached.entry(id).or_default();
-        if shared.probes.is_empty() {
-            for Point { program, offset } in &fpm.points {
-                let location = UProbeAttachLocation::AbsoluteOffset(*offset);
-                let point = UProbeAttachPoint { location, cookie: Some(fpm.globals) };
-                let link = datapath
-                    .probe(program)?
-                    .attach(point, path, UProbeScope::AllProcesses)
-                    .with_context(|| format!("failed to attach {program}"))?;
-                shared.probes.push(Probe { program, link });
-            }
-        }
-        Ok(())
-    }
-
-    /// Attaches to Python; `None` if it is too early for that.
-    fn attach_to_python(&mut self, datapath: &mut Datapath, id: u32) -> anyhow::Result<Option<u32>> {
-        let (Some(file), Some(library)) = (python::find(id), mapped::c_library(id)) else { return Ok(None) };
-        let identity = identity(&file.path).context("its interpreter is gone")?;
-        let interpreter = self.interpreters.entry(identity).or_insert_with(|| python::examine(&file.path));
-        let interpreter = interpreter.clone();
-        let known = match &interpreter {
-            Ok(interpreter) => {
-                self.attach(datapath, &interpreter.points, &file.path, id)?;
-                interpreter.at(file.start)
-            }
-            Err(reason) => {
-                // What it has loaded counts all the same.
-                tracing::warn!(process = id, reason, "its tasks cannot be told apart");
-                Python { flags: loaded::UNKNOWN, ..Python::default() }
-            }
-        };
-        self.attach_to_library(datapath, &library.path, "python", python::c_library_points, id)?;
-        let found = Loaded::of(id);
-        let uvloop = self.attach_to_uvloop(datapath, &found, id);
-        let found = Python { flags: known.flags | found.flags(uvloop), ..known };
-        datapath.pythons()?.insert(id, Raw(found), 0).context("failed to say where Python keeps its threads")?;
-        Ok(Some(kind::PYTHON))
-    }
-
-    /// Attaches to uvloop in process `id`, if it is `found` there.
-    fn attach_to_uvloop(&mut self, datapath: &mut Datapath, found: &Loaded, id: u32) -> bool {
-        let Some(uvloop) = &found.uvloop else { return false };
-        let attached = self.attach_to_library(datapath, &uvloop.path, "uvloop", python::uvloop_points, id);
-        if let Err(error) = &attached {
-            tracing::warn!(process = id, error = format!("{error:#}"), "its event loop is not supported");
-        }
-        attached.is_ok()
-    }
-
-    /// Looks for what process `id` has loaded since it was looked at.
-    fn look_again(&mut self, datapath: &mut Datapath, id: u32) -> anyhow::Result<()> {
-        let Ok(Raw(mut python)) = datapath.pythons()?.get(&id, 0) else { return Ok(()) };
-        let found = Loaded::of(id);
-        let uvloop = python.flags & loaded::UVLOOP != 0 || self.attach_to_uvloop(datapath, &found, id);
-        let flags = python.flags & loaded::UNKNOWN | found.flags(uvloop);
-        if python.flags != flags {
-            python.flags = flags;
-            datapath.pythons()?.insert(id, Raw(python), 0).context("failed to say what a process has loaded")?;
-            tracing::info!(process = id, loaded = ?found, "looked at again");
-        }
-        Ok(())
-    }
-
-    /// Lets the kernel side know when the event loops of process `id` wait.
-    fn attach_to_loops(&mut self, datapath: &mut Datapath, id: u32) -> anyhow::Result<()> {
-        let Some(library) = mapped::c_library(id) else { return Ok(()) };
-        match self.attach_to_library(datapath, &library.path, "loops", epoll::loop_points, id) {
-            Ok(()) => {
-                tracing::info!(process = id, "has event loops");
-                datapath.runtimes()?.insert(id, kind::LOOPS, 0).context("failed to say that a process has event loops")
-            }
-            Err(error) => {
-                tracing::warn!(process = id, error = format!("{error:#}"), "its event loops are not supported");
-                Ok(())
-            }
-        }
-    }
-
-    /// Attaches what `points` finds in the shared library `path` for `purpose`.
-    fn attach_to_library(
-        &mut self,
-        datapath: &mut Datapath,
-        path: &Path,
-        purpose: &'static str,
-        points: impl Fn(&Path) -> Result<Vec<Point>, String>,
-        id: u32,
-    ) -> anyhow::Result<()> {
-        let identity = identity(path).with_context(|| format!("{} is gone", path.display()))?;
-        let points = self.libraries.entry((identity, purpose)).or_insert_with(|| points(path));
-        let points = points.clone().map_err(anyhow::Error::msg)?;
-        self.attach(datapath, &points, path, id)
-    }
-
-    fn attach(&mut self, datapath: &mut Datapath, points: &[Point], path: &Path, id: u32) -> anyhow::Result<()> {
-        let process = NonZeroU32::new(id).context("no process has the number 0")?;
-        for Point { program, offset } in points {
-            let probe: &mut UProbe = datapath.probe(program)?;
-            let link = probe
-                .attach(UProbeAttachLocation::AbsoluteOffset(*offset), path, UProbeScope::OneProcess(process))
-                .with_context(|| format!("failed to attach {program}"))?;
-            self.attached.entry(id).or_default().push(Probe { program, link });
-        }
-        Ok(())
     }
 
     fn support(&mut self, path: &Path) -> Option<Support> {
@@ -376,35 +208,4 @@ fn clear(datapath: &mut Datapath, id: u32) {
     if let Err(error) = datapath.forget_tasks(id) {
         tracing::warn!(process = id, error = format!("{error:#}"), "what is known of its light threads stays");
     }
-}
-
-/// What a thread holds that drives an event loop.
-fn event_loop() -> Claim {
-    Claim { flags: flag::EVENT_LOOP, ..Claim::none(Reason::UnsupportedRuntime) }
-}
-
-fn identity(path: &Path) -> Option<Identity> {
-    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino(), metadata.mtime()))
-}
-
-/// Finds out what the executable file of a process is; `None` if it is not in the ELF format.
-pub(super) fn examine(path: &Path) -> Option<Support> {
-    let file = File::open(path).ok()?;
-    #[expect(unsafe_code, reason = "executables are large")]
-    // SAFETY: the file is the text of a running program, which nobody can write to (ETXTBSY).
-    let data = unsafe { memmap2::Mmap::map(&file) }.ok()?;
-    let executable = &Executable::parse(&data)?;
-    let architecture = if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 };
-    Some(match go::points(executable, architecture) {
-        Some(Ok(points)) => Support::Go(points),
-        Some(Err(reason)) => Support::Refused { runtime: "go", reason },
-        None if jvm::is_launcher(executable) => Support::Jvm,
-        None if python::is_interpreter(executable) => Support::Python,
-        None if ruby::is_interpreter(executable) => Support::Ruby,
-        None => match php::examine(executable) {
-            Some(Ok(fpm)) => Support::Fpm(fpm),
-            Some(Err(reason)) => Support::Refused { runtime: "php-fpm", reason },
-            None => Support::None,
-        },
-    })
 }

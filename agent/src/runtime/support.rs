@@ -1,0 +1,79 @@
+//! What the processes of an executable file need.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use object::Architecture;
+
+use super::elf::Executable;
+use super::php::{self, Fpm};
+use super::point::Point;
+use super::{go, jvm, python, ruby};
+
+/// An executable file: its file system, its number there, and when it changed last.
+pub(super) type Identity = (u64, u64, i64);
+
+/// What the processes of an executable file need.
+#[derive(Clone, Debug)]
+pub(super) enum Support {
+    /// Nothing, or it is not known yet.
+    None,
+    /// A Go program.
+    Go(Vec<Point>),
+    /// A Java virtual machine.
+    Jvm,
+    /// Ruby.
+    Ruby,
+    /// Python.
+    Python,
+    /// PHP-FPM.
+    Fpm(Fpm),
+    /// A runtime that is known but not understood.
+    Refused {
+        /// Its name.
+        runtime: &'static str,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl Support {
+    /// What process `id` needs, whose executable file needs this: it may have
+    /// loaded a virtual machine or an interpreter as a library.
+    pub(super) fn of_process(self, id: u32) -> Self {
+        match self {
+            Self::None if jvm::is_loaded(id) => Self::Jvm,
+            Self::None if python::is_loaded(id) => Self::Python,
+            Self::None if ruby::is_loaded(id) => Self::Ruby,
+            known => known,
+        }
+    }
+}
+
+/// Which file `path` leads to; `None` if it is gone.
+pub(super) fn identity(path: &Path) -> Option<Identity> {
+    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino(), metadata.mtime()))
+}
+
+/// Finds out what the executable file of a process is; `None` if it is not in the ELF format.
+pub(super) fn examine(path: &Path) -> Option<Support> {
+    let file = File::open(path).ok()?;
+    #[expect(unsafe_code, reason = "executables are large")]
+    // SAFETY: the file is the text of a running program, which nobody can write to (ETXTBSY).
+    let data = unsafe { memmap2::Mmap::map(&file) }.ok()?;
+    let executable = &Executable::parse(&data)?;
+    let architecture = if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 };
+    Some(match go::points(executable, architecture) {
+        Some(Ok(points)) => Support::Go(points),
+        Some(Err(reason)) => Support::Refused { runtime: "go", reason },
+        None if jvm::is_launcher(executable) => Support::Jvm,
+        None if python::is_interpreter(executable) => Support::Python,
+        None if ruby::is_interpreter(executable) => Support::Ruby,
+        None => match php::examine(executable) {
+            Some(Ok(fpm)) => Support::Fpm(fpm),
+            Some(Err(reason)) => Support::Refused { runtime: "php-fpm", reason },
+            None => Support::None,
+        },
+    })
+}
