@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::bpf_get_current_comm;
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
-use baton_common::flow::{Event, Reason, counter};
+use baton_common::flow::{Event, Reason, counter, kind};
 use baton_common::scan::Scan;
 use baton_common::socket::Socket;
 
@@ -34,6 +34,22 @@ pub(crate) struct Flow {
     pub(crate) reason: u8,
     pub(crate) context: u64,
     pub(crate) names: u64,
+}
+
+/// Sends the flow event of the inbound request that `socket` has now, with or without a context.
+#[inline(always)]
+pub(crate) fn send_inbound(socket: &Socket, reason: Reason) {
+    send(
+        socket,
+        &socket.request,
+        &Flow {
+            kind: kind::INBOUND,
+            verdict: 0,
+            reason: reason as u8,
+            context: socket.context,
+            names: if socket.context == 0 { 0 } else { socket.request.present },
+        },
+    );
 }
 
 /// Sends a flow event, if somebody reads them.

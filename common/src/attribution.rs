@@ -37,6 +37,8 @@ pub mod flag {
     /// Its holder was started by who has the claim, and may work for others, too:
     /// a thread, or a process that runs its parent's program. It runs for nobody.
     pub const STARTED: u8 = 1 << 4;
+    /// Its holder is a program that was started by who has the claim, or was started by such a program.
+    pub const PROGRAM: u8 = 1 << 5;
 }
 
 /// That an executor runs on behalf of a context.
@@ -204,6 +206,13 @@ impl Claim {
         (self.kind == kind::CONNECTION && self.id == key) || (self.kind == kind::OWN && self.stamp == key)
     }
 
+    /// Whether the request's body is not complete.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_incomplete(&self) -> bool {
+        self.flags & flag::INCOMPLETE != 0
+    }
+
     /// Whether the holder drives an event loop.
     #[inline(always)]
     #[must_use]
@@ -222,6 +231,20 @@ impl Claim {
         self
     }
 
+    /// This claim as it counts for what its holder starts; see [`Self::passed_on`].
+    ///
+    /// A shell that was started for a request forks itself for what it runs in
+    /// parentheses, or in a pipe: that sends nothing, and starts programs.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_creator(&self) -> Self {
+        let mut claim = *self;
+        if claim.flags & flag::PROGRAM != 0 {
+            claim.flags &= !flag::STARTED;
+        }
+        claim
+    }
+
     /// The claim that a thread or process gets which this claim's holder starts.
     /// `process` is the state of the claim's process; `balanced`: what is likely
     /// is enough for the request's workload.
@@ -236,7 +259,7 @@ impl Claim {
     #[must_use]
     pub const fn passed_on(&self, process: Process, balanced: bool) -> Self {
         let mut claim = *self;
-        claim.flags = if balanced { 0 } else { flag::STARTED };
+        claim.flags = self.flags & flag::PROGRAM | if balanced { 0 } else { flag::STARTED };
         if self.is_event_loop() {
             return Self::none(Reason::UnsupportedRuntime);
         }
@@ -283,8 +306,8 @@ impl Claim {
             return Self::none(Reason::NoContext);
         }
         let mut claim = *self;
-        if leads {
-            claim.flags &= !flag::STARTED;
+        if leads && claim.kind == kind::SHARED {
+            claim.flags = claim.flags & !flag::STARTED | flag::PROGRAM;
         }
         claim
     }

@@ -25,8 +25,8 @@ pub mod kind {
     pub const JVM_HANDS_ON: u32 = 9;
     /// PHP-FPM: it is known when a worker begins and ends a request.
     pub const PHP_FPM: u32 = 8;
-    /// Ruby: it is known which threads wait in epoll.
-    pub const RUBY: u32 = 11;
+    /// Ruby with Puma: it is known which threads wait in epoll.
+    pub const PUMA: u32 = 11;
 }
 
 /// Something of one process: a goroutine, a Python context, or a connection object of its libraries.

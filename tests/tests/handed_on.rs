@@ -88,6 +88,10 @@ fn a_thread_that_does_not_wait_for_a_late_body() -> Result<()> {
         recorder.take();
         kept.get(&format!("/relay?id=other-{number}&n=1"), &[])?;
         recorder.take().iter().try_for_each(carries_nothing)?;
+        // One that the thread reads itself.
+        Client::new(app.address(), false).get(&format!("/relay?id=own-{number}&n=1"), &[(HEADERS[0], "own")])?;
+        let own = recorder.take();
+        ensure!(own.len() == 1 && own[0].carried()? == Some("own"), "{own:?}");
         late.write_all(b"body")?;
         ensure!(late.read(&mut [0; 4096])? > 0, "no answer");
         wait::until("the late request's call", LIMIT, || Ok((recorder.count() > 0).then_some(())))?;

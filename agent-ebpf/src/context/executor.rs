@@ -103,11 +103,12 @@ pub(crate) fn has_read_a_part(tid: u32, id: u64) {
 }
 
 /// Thread `tid` drives an event loop, and has no claim of its own, until its process runs another program.
+/// Returns false if the table is full.
 #[inline(always)]
-pub(crate) fn drives_loop(tid: u32) {
+pub(crate) fn drives_loop(tid: u32) -> bool {
     let mut claim = Claim::none(Reason::UnsupportedRuntime);
     claim.flags = claim_flag::EVENT_LOOP;
-    let _ = EXECUTORS.insert(tid, claim, 0);
+    EXECUTORS.insert(tid, claim, 0).is_ok()
 }
 
 /// Whether `claim` makes its context current now.
@@ -173,7 +174,7 @@ pub(crate) fn passed_on(tid: u32) -> Claim {
 /// get of it.
 #[inline(always)]
 fn to_pass_on(tid: u32) -> Result<(Claim, bool), Claim> {
-    let claim = get(tid);
+    let claim = get(tid).of_creator();
     if may_be_handed_on(&claim, claim.tgid) {
         return Err(Claim::none(Reason::UnsupportedRuntime));
     }

@@ -22,9 +22,6 @@ use crate::kernel::{Registers, cookie_of, current_ids, thread_pointer};
 /// Where one of these is known of a process, its contexts say nothing of requests.
 const SAYS_NOTHING: u32 = loaded::QUEUES | loaded::GREENLETS | loaded::UNKNOWN;
 
-/// A context's variables (`ctx_vars`), in Python's `PyContext`.
-const VARIABLES: u64 = 24;
-
 /// Threads of a process that are looked through for the current one.
 const MAX_THREADS: u32 = 128;
 
@@ -35,6 +32,10 @@ static PYTHONS: HashMap<u32, Python> = HashMap::with_max_entries(4096, 1);
 /// The `PyThreadState` of threads, once it was found.
 #[map]
 static PYTHON_THREADS: HashMap<u32, u64> = HashMap::with_max_entries(16_384, 1);
+
+/// Threads that are about to copy a context which need not be their current one.
+#[map]
+static COPYING: HashMap<u32, u8> = HashMap::with_max_entries(16_384, 1);
 
 /// The connection that a thread has accepted last.
 #[map]
@@ -155,8 +156,7 @@ pub(crate) fn reads(tid: u32, tgid: u32, cookie: u64, claim: &Claim) -> bool {
     let is_its = task.address != 0 && task::of(task).is_of_connection(cookie);
     if is_its && connection::reads(&of_connection, claim, task.address) {
         task::set(task, &of_connection);
-        executor::drives_loop(tid);
-        return true;
+        return executor::drives_loop(tid);
     }
     connection::reads(&of_connection, claim, 0);
     false
@@ -224,6 +224,7 @@ pub(super) fn follows_uvloop(tgid: u32) -> bool {
 pub(super) fn ended(tid: u32) {
     let _ = PYTHON_THREADS.remove(tid);
     let _ = ACCEPTED.remove(tid);
+    let _ = COPYING.remove(tid);
     uvloop::forget(tid);
 }
 
@@ -234,8 +235,8 @@ pub fn python_copies(ctx: RetProbeContext) -> u32 {
     let (tid, tgid) = ids();
     let child = Object { address: Registers::at_return(&ctx).first(), tgid: u64::from(tgid) };
     let parent = Object { address: current(tid, tgid), tgid: u64::from(tgid) };
-    if parent.address != 0 && read(child.address + VARIABLES) != read(parent.address + VARIABLES) {
-        // A copy of another one, by `Context.copy()`.
+    if COPYING.remove(tid).is_ok() {
+        // It is a copy of another one than the current one.
         task::forget(child);
         return 0;
     }
@@ -253,6 +254,13 @@ pub fn python_copies(ctx: RetProbeContext) -> u32 {
     } else {
         task::set(child, &claim);
     }
+    0
+}
+
+/// `Context.copy()`, or `PyContext_Copy(context)`.
+#[uprobe]
+pub fn python_copies_any(_ctx: ProbeContext) -> u32 {
+    let _ = COPYING.insert(ids().0, 1, 0);
     0
 }
 

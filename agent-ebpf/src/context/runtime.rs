@@ -21,7 +21,7 @@ pub(crate) fn has_threads_only(tgid: u32) -> bool {
     // SAFETY: copied at once.
     matches!(
         unsafe { RUNTIMES.get(tgid) }.copied(),
-        Some(kind::NONE | kind::JVM | kind::JVM_SERVES | kind::JVM_HANDS_ON | kind::RUBY | kind::LOOPS | kind::FINAL)
+        Some(kind::NONE | kind::JVM | kind::JVM_SERVES | kind::JVM_HANDS_ON | kind::PUMA | kind::LOOPS | kind::FINAL)
     )
 }
 

@@ -2,13 +2,19 @@
 
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
+use baton_common::runtime::kind;
 
-use super::{executor, ids};
+use super::{executor, ids, runtime};
 use crate::kernel::{Registers, waits_in_epoll};
 
 #[inline(always)]
 fn waits() {
-    executor::drives_loop(ids().0);
+    let (tid, tgid) = ids();
+    // In Puma it is the reactor that waits so, or what a handler calls (gRPC).
+    if runtime::of(tgid) == kind::PUMA && executor::is_open(&executor::get(tid)) {
+        return;
+    }
+    executor::drives_loop(tid);
 }
 
 /// `epoll_wait()`, `epoll_pwait()`, `epoll_pwait2()`.

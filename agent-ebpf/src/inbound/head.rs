@@ -79,17 +79,7 @@ pub(super) fn complete(tcp: Tcp, socket: &mut Socket, names: *const Names, tid: 
         unknown_work(socket, tgid, id);
         executor::forget(tid, tgid, reason);
     }
-    flow::send(
-        socket,
-        &socket.request,
-        &Flow {
-            kind: flow_kind::INBOUND,
-            verdict: 0,
-            reason: reason as u8,
-            context: socket.context,
-            names: socket.request.present,
-        },
-    );
+    flow::send_inbound(socket, reason);
 }
 
 /// Makes `claim` current for the reader: the thread `tid`, or what its runtime
@@ -121,7 +111,7 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -
             kind::JVM | kind::JVM_SERVES if nonblocking => claim.flags |= claim_flag::POOLED,
             kind::JVM_HANDS_ON if nonblocking => loops = true,
             // Who waits in epoll is marked here, too; and that may still watch what a thread has been given.
-            kind::RUBY if nonblocking => {}
+            kind::PUMA if nonblocking => {}
             _ if watched && attribution::reads_for_many(true, nonblocking, is_only_thread()) => {
                 runtime::ask(tgid);
                 loops = true;
@@ -134,11 +124,10 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -
             kind::PYTHON => {
                 if python::reads_outside(tid, tgid, &claim) {
                     socket.flags |= flag::TASKS;
-                    executor::drives_loop(tid);
-                    return true;
+                    return executor::drives_loop(tid);
                 }
             }
-            kind::LOOPS => turn::begin(tid, &claim),
+            kind::LOOPS if policy::is_balanced(socket.workload) => turn::begin(tid, &claim),
             kind::NONE if policy::is_balanced(socket.workload) => runtime::ask_for_turns(tgid),
             kind::ASKED | kind::NOTED => {
                 // It may turn out to be Go: a goroutine that reads another request before this one is answered is an
@@ -150,7 +139,11 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -
         }
         claim.flags |= claim_flag::EVENT_LOOP;
     }
-    executor::replace(tid, |before| claim.beside(before, executor::is_open))
+    // A thread of Puma leaves a request whose body is late to the reactor, and goes on to another.
+    let hands_on = runtime::of(tgid) == kind::PUMA;
+    executor::replace(tid, |before| {
+        claim.beside(before, |before| !(hands_on && before.is_incomplete()) && executor::is_open(before))
+    })
 }
 
 /// See [`attribution::is_carrier`].

@@ -16,13 +16,13 @@ use aya_ebpf::macros::{map, uprobe, uretprobe};
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use baton_common::attribution::{Claim, state};
-use baton_common::flow::{Reason, counter, kind as flow_kind};
+use baton_common::flow::{Reason, counter};
 use baton_common::runtime::kind;
 use baton_common::scan::phase;
 use baton_common::socket::Socket;
 
 use crate::context::{executor, ids, process, runtime, slot};
-use crate::flow::{self, Flow};
+use crate::flow;
 use crate::kernel::{Peer, Registers, peer_of};
 use crate::maps::{NAMES, WORKLOADS};
 use crate::scratch::{self, Scratch};
@@ -126,17 +126,7 @@ fn begins(scratch: *mut Scratch, request: u64, workload: u32, tid: u32, tgid: u3
     if !matches!(reason, Reason::None | Reason::LineDropped | Reason::IngressDenied) {
         flow::count_inbound_loss(workload, reason);
     }
-    flow::send(
-        socket,
-        &socket.request,
-        &Flow {
-            kind: flow_kind::INBOUND,
-            verdict: 0,
-            reason: reason as u8,
-            context: socket.context,
-            names: if socket.context == 0 { 0 } else { socket.request.present },
-        },
-    );
+    flow::send_inbound(socket, reason);
 }
 
 /// Makes `socket` stand for the connection of worker `tgid`.

@@ -16,6 +16,9 @@ const ARM_BRANCH_LS: u32 = 0x5400_0009;
 /// A call of ARM64 (BL).
 const ARM_CALL: u32 = 0x9400_0000;
 
+/// Bytes of what PUSH puts on the stack.
+const WORD: i32 = 8;
+
 fn decode(code: &[u8], function: Function) -> Decoder<'_> {
     Decoder::with_ip(64, code, function.offset, DecoderOptions::NONE)
 }
@@ -71,8 +74,9 @@ pub(super) fn last_call(code: &[u8], function: Function, target: Function, archi
     }
 }
 
-/// Where the C function `function` goes on in another function, which returns in
-/// its place; `None` if it does not, or in several. Not known for ARM64.
+/// The other function in which the C function `function` always ends, and which
+/// returns in its place; `None` if there is none, or it cannot be said for certain.
+/// Not known for ARM64.
 ///
 /// A jump out of it leads there only if the stack is as it was in the beginning:
 /// the compiler puts what it holds for unlikely elsewhere, too.
@@ -81,42 +85,71 @@ pub(super) fn tail_call(code: &[u8], function: Function, architecture: Architect
         return None;
     }
     let instructions: Vec<Instruction> = decode(code, function).into_iter().collect();
-    let at = |ip: u64| instructions.iter().position(|found| found.ip() == ip);
-    let mut targets = Vec::new();
-    let mut seen = vec![false; instructions.len()];
-    // Where to go on, and how many bytes are on the stack there.
-    let mut paths = vec![(0, 0)];
-    while let Some((index, depth)) = paths.pop() {
-        let Some(found) = instructions.get(index).filter(|_| !std::mem::replace(&mut seen[index], true)) else {
-            continue;
-        };
-        let jumps = found.is_jmp_short_or_near() || found.is_jcc_short_or_near();
-        match at(found.near_branch_target()).filter(|_| jumps) {
-            Some(target) => paths.push((target, depth)),
-            None if found.is_jmp_short_or_near() && depth == 0 => targets.push(found.near_branch_target()),
+    let mut stacks: Vec<Option<Stack>> = vec![None; instructions.len()];
+    let mut found = None;
+    // Where to go on, and what the stack is like there.
+    let mut paths = vec![(0, Stack::default())];
+    while let Some((index, stack)) = paths.pop() {
+        let instruction = instructions.get(index)?;
+        match stacks[index].replace(stack) {
+            Some(known) if known == stack => continue,
+            // It depends on the way.
+            Some(_) => return None,
             None => {}
         }
-        if matches!(found.flow_control(), FlowControl::Next | FlowControl::ConditionalBranch | FlowControl::Call)
-            && let Some(depth) = depth_after(found, depth)
-        {
-            paths.push((index + 1, depth));
+        let target = instruction.near_branch_target();
+        let within = instructions.iter().position(|other| other.ip() == target);
+        match instruction.flow_control() {
+            FlowControl::Next | FlowControl::Call | FlowControl::IndirectCall => {
+                paths.push((index + 1, stack.after(instruction)?));
+            }
+            FlowControl::ConditionalBranch => {
+                match within {
+                    Some(target) => paths.push((target, stack)),
+                    // To what is unlikely, with something on the stack.
+                    None if stack.depth != 0 => {}
+                    None => return None,
+                }
+                paths.push((index + 1, stack));
+            }
+            FlowControl::UnconditionalBranch => match within {
+                Some(target) => paths.push((target, stack)),
+                None if stack.depth != 0 => {}
+                None if found.is_none_or(|found| found == target) => found = Some(target),
+                None => return None,
+            },
+            // It returns by itself, or nobody knows where it goes.
+            _ => return None,
         }
     }
-    targets.dedup();
-    <[u64; 1]>::try_from(targets).ok().map(|[target]| target)
+    found
 }
 
-/// How many bytes are on the stack after `instruction`; `None` if that cannot be said.
-fn depth_after(instruction: &Instruction, depth: i32) -> Option<i32> {
-    let changes = instruction.op0_register() == Register::RSP;
-    match instruction.code() {
-        // It was the first thing to be put there.
-        Code::Leaveq => Some(0),
-        Code::Call_rel32_64 | Code::Call_rm64 => Some(depth),
-        Code::Sub_rm64_imm8 | Code::Sub_rm64_imm32 if changes => Some(depth + instruction.immediate32to64() as i32),
-        Code::Add_rm64_imm8 | Code::Add_rm64_imm32 if changes => Some(depth - instruction.immediate32to64() as i32),
-        _ if changes && instruction.stack_pointer_increment() == 0 => None,
-        _ => Some(depth - instruction.stack_pointer_increment()),
+/// What a function has on the stack.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Stack {
+    /// Bytes since its beginning.
+    depth: i32,
+    /// The depth to which RBP points, if that is known.
+    frame: Option<i32>,
+}
+
+impl Stack {
+    /// What it is like after `instruction`; `None` if that cannot be said.
+    fn after(self, instruction: &Instruction) -> Option<Self> {
+        let changes = instruction.op0_register() == Register::RSP;
+        let change = match instruction.code() {
+            // What is called takes its return address away again.
+            Code::Call_rel32_64 | Code::Call_rm64 => 0,
+            Code::Leaveq => self.depth - (self.frame? - WORD),
+            Code::Sub_rm64_imm8 | Code::Sub_rm64_imm32 if changes => -(instruction.immediate(1) as i32),
+            Code::Add_rm64_imm8 | Code::Add_rm64_imm32 if changes => instruction.immediate(1) as i32,
+            _ if changes && instruction.stack_pointer_increment() == 0 => return None,
+            _ => instruction.stack_pointer_increment(),
+        };
+        let sets_frame = instruction.op0_register() == Register::RBP && instruction.op1_register() == Register::RSP;
+        let frame = if sets_frame { Some(self.depth) } else { self.frame };
+        Some(Self { depth: self.depth - change, frame })
     }
 }
 
@@ -204,22 +237,38 @@ mod tests {
     #[test]
     fn a_function_that_ends_with_another_is_seen_through() {
         let at = |code: &[u8], architecture| tail_call(code, function(code), architecture);
-        // test rax, rax; je 0x10a; jmp 0x200; push rbp; mov rbp, rsp; sub rsp, 16; leave; jmp 0x200
+        // test rax, rax; je 0x10a; jmp 0x200; push rbp; mov rbp, rsp; sub rsp, 16; je 0x500; leave; jmp 0x200
         let code = [
-            0x48, 0x85, 0xc0, 0x74, 5, 0xe9, 0xf6, 0, 0, 0, 0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xec, 0x10, 0xc9, 0xe9,
-            0xe8, 0, 0, 0,
+            0x48, 0x85, 0xc0, 0x74, 5, 0xe9, 0xf6, 0, 0, 0, 0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xec, 0x10, 0x0f, 0x84,
+            0xe8, 3, 0, 0, 0xc9, 0xe9, 0xe2, 0, 0, 0,
         ];
         assert_eq!(at(&code, Architecture::X86_64), Some(0x200));
         // sub rsp, 8; call 0x200; add rsp, 8; jmp 0x300
         let code = [0x48, 0x83, 0xec, 8, 0xe8, 0xf7, 0, 0, 0, 0x48, 0x83, 0xc4, 8, 0xe9, 0xee, 1, 0, 0];
         assert_eq!(at(&code, Architecture::X86_64), Some(0x300));
+        // add rsp, -128; sub rsp, -128; jmp 0x200
+        let code = [0x48, 0x83, 0xc4, 0x80, 0x48, 0x83, 0xec, 0x80, 0xe9, 0xf3, 0, 0, 0];
+        assert_eq!(at(&code, Architecture::X86_64), Some(0x200));
+        assert_eq!(at(&code, Architecture::Aarch64), None);
+    }
+
+    #[test]
+    fn a_function_that_may_end_otherwise_is_not() {
+        let at = |code: &[u8]| tail_call(code, function(code), Architecture::X86_64);
         // push rbx; jmp 0x200: the rest of the same function
-        assert_eq!(at(&[0x53, 0xe9, 0xfa, 0, 0, 0], Architecture::X86_64), None);
-        // jmp to its own beginning; ret
-        assert_eq!(at(&[0xeb, 0xfe, 0xc3], Architecture::X86_64), None);
-        // je 0x107; jmp 0x200; jmp 0x300
-        let code = [0x74, 5, 0xe9, 0xf9, 0, 0, 0, 0xe9, 0xf4, 1, 0, 0];
-        assert_eq!(at(&code, Architecture::X86_64), None, "which one?");
+        assert_eq!(at(&[0x53, 0xe9, 0xfa, 0, 0, 0]), None);
+        // jmp to its own beginning
+        assert_eq!(at(&[0xeb, 0xfe, 0xc3]), None);
+        // je 0x107; jmp 0x200; jmp 0x300: which one?
+        assert_eq!(at(&[0x74, 5, 0xe9, 0xf9, 0, 0, 0, 0xe9, 0xf4, 1, 0, 0]), None);
+        // je 0x107; jmp 0x200; ret
+        assert_eq!(at(&[0x74, 5, 0xe9, 0xf9, 0, 0, 0, 0xc3]), None);
+        // je 0x400; jmp 0x200
+        assert_eq!(at(&[0x0f, 0x84, 0xfa, 2, 0, 0, 0xe9, 0xf5, 0, 0, 0]), None);
+        // je 0x103; push rax; jmp 0x200: it depends on the way how much is on the stack.
+        assert_eq!(at(&[0x74, 1, 0x50, 0xe9, 0xf8, 0, 0, 0]), None);
+        // and rsp, -16; jmp 0x200
+        assert_eq!(at(&[0x48, 0x83, 0xe4, 0xf0, 0xe9, 0xf7, 0, 0, 0]), None);
     }
 
     #[test]

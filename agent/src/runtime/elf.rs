@@ -140,15 +140,15 @@ impl<'a> Executable<'a> {
         code::entry(self.code(function).unwrap_or_default(), function, self.file.architecture())
     }
 
-    /// As [`Self::entry_at`], for what makes the result of the C function at `address`
-    /// of `size` bytes: itself, or the function with which it ends.
-    pub(crate) fn maker_at(&self, address: u64, size: u64) -> Option<u64> {
+    /// As [`Self::entry_at`], for the other function in which the C function at
+    /// `address` of `size` bytes always ends; see [`code::tail_call`].
+    pub(crate) fn tail_of(&self, address: u64, size: u64) -> Option<u64> {
         let function = self.function(address, size)?;
-        let maker = match code::tail_call(self.code(function)?, function, self.file.architecture()) {
-            Some(offset) => Function { offset, size: BEGINNING },
-            None => function,
-        };
-        Some(self.entry(maker))
+        let offset = code::tail_call(self.code(function)?, function, self.file.architecture())?;
+        // Not in the table of other files' functions.
+        let (start, len) = self.file.section_by_name(".text")?.file_range()?;
+        let is_code = offset >= start && offset - start < len.checked_sub(BEGINNING)?;
+        is_code.then(|| self.entry(Function { offset, size: BEGINNING }))
     }
 
     /// Those of `names` that the file has: from the symbol tables, else from Go's own.

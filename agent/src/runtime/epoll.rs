@@ -1,4 +1,4 @@
-//! Which threads wait in epoll, and when: probes in the C library.
+//! Which threads wait in epoll, and when, and who begins to listen: probes in the C library.
 
 use std::path::Path;
 
@@ -7,6 +7,9 @@ use super::point::Point;
 
 /// Functions of the C library that wait in epoll, or may.
 const FUNCTIONS: [&str; 3] = ["epoll_wait", "epoll_pwait", "epoll_pwait2"];
+
+/// Makes a socket accept connections.
+const LISTEN: &str = "listen";
 
 /// Makes any system call.
 const SYSCALL: &str = "syscall";
@@ -27,6 +30,14 @@ pub(super) fn points(path: &Path) -> Result<Vec<Point>, String> {
 /// What is to be attached to it, so that it is known when loops wait.
 pub(super) fn loop_points(path: &Path) -> Result<Vec<Point>, String> {
     find(path, "libc_loop_waits", None)
+}
+
+/// What is to be attached to it, so that it is known when a server begins to listen.
+pub(super) fn listen_points(path: &Path) -> Result<Vec<Point>, String> {
+    let data = std::fs::read(path).map_err(|error| format!("its C library cannot be read: {error}"))?;
+    let library = Executable::parse(&data).ok_or("its C library is no ELF file")?;
+    let listen = library.functions(&[LISTEN]).remove(LISTEN).ok_or("its C library has no listen")?;
+    Ok(vec![Point { program: "libc_listen", offset: library.entry(listen) }])
 }
 
 fn find(path: &Path, waits: &'static str, syscall: Option<&'static str>) -> Result<Vec<Point>, String> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::point::Point;
 use super::python::Loaded;
 use super::support::{Support, examine};
-use super::{epoll, mapped, python};
+use super::{epoll, mapped, python, ruby};
 
 /// What a process runs, and what that means.
 #[derive(Clone, Debug, Serialize)]
@@ -68,6 +68,7 @@ pub(crate) fn inspect(id: u32) -> std::io::Result<Inspection> {
             found.told_apart_by = "nothing: its runtime is not understood";
             found.reason = Some(reason);
         }
+        Support::Ruby if !ruby::has_puma(id) => found.runtime = "ruby",
         Support::Jvm | Support::Ruby => {
             found.runtime = if matches!(support, Support::Jvm) { "java" } else { "ruby" };
             found.told_apart_by = "threads; those that wait in epoll drive event loops";

@@ -11,6 +11,8 @@ use super::point::Point;
 
 /// Copies the current context, for each task and callback.
 const COPY: &str = "PyContext_CopyCurrent";
+/// Copies any context.
+const COPY_ANY: &str = "PyContext_Copy";
 /// The type of contexts.
 const TYPE: &str = "PyContext_Type";
 /// All of an interpreter's state.
@@ -47,6 +49,13 @@ const QUEUES: [(&str, &str, &str); 3] =
 mod type_object {
     pub(super) const NAME: u64 = 24;
     pub(super) const DEALLOC: u64 = 48;
+    pub(super) const METHODS: u64 = 232;
+}
+
+/// Offsets in `PyMethodDef` (Include/methodobject.h), and its size.
+mod method_definition {
+    pub(super) const FUNCTION: u64 = 8;
+    pub(super) const SIZE: u64 = 32;
 }
 
 /// Offsets in `_Py_DebugOffsets`, with which `_PyRuntime` begins since 3.13
@@ -123,14 +132,39 @@ pub(super) fn examine(path: &Path) -> Result<Interpreter, String> {
     }
     let dealloc = executable.word(context + type_object::DEALLOC).and_then(|address| executable.entry_at(address));
     let dealloc = dealloc.ok_or("the function that frees contexts was not found")?;
-    let (copy, size) = symbol(COPY)?;
-    // The compiler may have copied its beginning to where it is called, but not what it ends with
-    // (Python/context.c, `context_new_from_vars`).
-    let copy = executable.maker_at(copy, size).ok_or_else(|| format!("{COPY} has no code"))?;
     // First what forgets: a context's memory may have been another's.
-    let points =
-        vec![Point { program: "python_forgets", offset: dealloc }, Point { program: "python_copies", offset: copy }];
+    let mut points = vec![Point { program: "python_forgets", offset: dealloc }];
+    points.extend(copies(&executable, context)?);
     Ok(Interpreter { points, python })
+}
+
+/// Where contexts are copied; their type is at `context`.
+///
+/// The compiler may have copied the beginning of [`COPY`] to where it is called,
+/// but not what it ends with, which copies any context (Python/context.c, `context_new_from_vars`).
+fn copies(executable: &Executable<'_>, context: u64) -> Result<Vec<Point>, String> {
+    let (copy, size) = executable.exported(COPY).ok_or_else(|| format!("its interpreter does not export {COPY}"))?;
+    let any = [
+        executable.exported(COPY_ANY).and_then(|(address, _)| executable.entry_at(address)),
+        method(executable, context, "copy").and_then(|address| executable.entry_at(address)),
+    ];
+    if let ([Some(function), Some(method)], Some(tail)) = (any, executable.tail_of(copy, size)) {
+        let any = [function, method].map(|offset| Point { program: "python_copies_any", offset });
+        return Ok(any.into_iter().chain([Point { program: "python_copies", offset: tail }]).collect());
+    }
+    let offset = executable.entry_at(copy).ok_or_else(|| format!("{COPY} has no code"))?;
+    Ok(vec![Point { program: "python_copies", offset }])
+}
+
+/// Address of the C function of the method `name` of the type at `type_address`.
+fn method(executable: &Executable<'_>, type_address: u64, name: &str) -> Option<u64> {
+    /// More than the type of contexts has.
+    const MAX_METHODS: u64 = 64;
+    let methods = executable.word(type_address + type_object::METHODS)?;
+    (0..MAX_METHODS).map(|index| methods + index * method_definition::SIZE).find_map(|at| {
+        let found = executable.word(at).and_then(|name| executable.text(name));
+        (found == Some(name)).then(|| executable.word(at + method_definition::FUNCTION))?
+    })
 }
 
 /// Offsets for Python `version` (as in `Py_Version`); that of the main

@@ -121,39 +121,44 @@ impl Tracker {
         self.forget(datapath, id);
         let path = PathBuf::from(format!("/proc/{id}/exe"));
         // It may have ended.
+        let Some(program) = identity(&path) else { return Ok(()) };
         let Some(support) = self.support(&path) else { return Ok(()) };
         let attached = match support.of_process(id) {
             Support::None => Ok(Some(kind::NONE)),
             Support::Refused { reason, .. } => Err(anyhow::anyhow!(reason)),
             Support::Go(points) => self.attach(datapath, &points, &path, id).map(|()| Some(kind::GO)),
             Support::Jvm => self.attach_to_waits(datapath, id, kind::JVM),
-            Support::Ruby => self.attach_to_waits(datapath, id, kind::RUBY),
+            Support::Ruby => self.attach_to_ruby(datapath, id),
             Support::Python => self.attach_to_python(datapath, id),
             Support::Fpm(fpm) => self.attach_to_fpm(datapath, &fpm, &path, id).map(|()| Some(kind::PHP_FPM)),
         };
         let kind = match attached {
-            Ok(Some(kind)) => kind,
             Ok(None) => {
                 if start < until {
                     self.pending.push(Pending { id, until });
                 }
                 return Ok(());
             }
-            // It has ended meanwhile.
-            Err(_) if !path.exists() => kind::NONE,
+            // It has ended meanwhile, or runs another program; there is news of that.
+            _ if identity(&path) != Some(program) => return Ok(()),
             Err(error) => {
                 tracing::warn!(process = id, error = format!("{error:#}"), "its runtime is not supported");
                 self.forget(datapath, id);
                 kind::NONE
             }
+            Ok(Some(kind)) => kind,
         };
         if kind != kind::GO && datapath.runtimes()?.get(&id, 0).is_ok_and(|known| known == kind::NOTED) {
             // In case that it was Go. To look for it takes a walk over all light threads of the node.
             let _ = datapath.forget_tasks(id);
         }
         tracing::info!(process = id, kind, took = ?start.elapsed(), "looked at");
-        // Where it has ended meanwhile, the entry is of the next process with this number, which begins anew.
-        datapath.runtimes()?.insert(id, kind, 0).context("failed to say which runtime a process has")
+        datapath.runtimes()?.insert(id, kind, 0).context("failed to say which runtime a process has")?;
+        if !path.exists() {
+            // It has ended just now, and nobody would take the entry away.
+            let _ = datapath.runtimes()?.remove(&id);
+        }
+        Ok(())
     }
 
     fn support(&mut self, path: &Path) -> Option<Support> {
@@ -173,7 +178,10 @@ impl Tracker {
         let links =
             probes.into_iter().filter_map(|probe| datapath.probe(probe.program).ok()?.take_link(probe.link).ok());
         let links: Vec<_> = links.collect();
-        std::thread::spawn(move || drop(links));
+        if !links.is_empty() {
+            // Where there can be no thread, this drops them here.
+            let _ = std::thread::Builder::new().spawn(move || drop(links));
+        }
         clear(datapath, id);
     }
 

@@ -114,6 +114,10 @@ fn what_is_started_is_certain_once_it_runs_a_program() {
     // A shell's: it forks before it runs anything.
     let fork = shared().passed_on(PROCESS, false);
     assert_eq!((check(&fork), check(&fork.executed(true))), (Err(Reason::Ambiguous), Ok(())));
+    let from_parentheses = fork.of_creator().passed_on(PROCESS, false);
+    let found = (check(&from_parentheses), check(&from_parentheses.executed(true)));
+    assert_eq!(found, (Err(Reason::Ambiguous), Ok(())));
+    assert_eq!(started.of_creator(), started, "no program's");
 }
 
 #[test]

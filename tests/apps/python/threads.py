@@ -1,6 +1,6 @@
 """A relay on ThreadingHTTPServer and http.client.
 
-GET or POST /relay?id=ID&n=K[&via=direct|thread|pool|fork|curl|shell|background] calls $BACKEND/out/ID/1 … K
+GET or POST /relay?id=ID&n=K[&via=direct|thread|pool|fork|curl|shell|subshell|background] calls $BACKEND/out/ID/1 … K
 and answers with the length of each reply, one a line.
 $BACKEND_KEEP_ALIVE=1 keeps one backend connection per thread.
 """
@@ -59,6 +59,12 @@ def by_shell(path):
     return len(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
+def by_subshell(path):
+    # The shell's children are shells, too.
+    script = "reply=$(curl -sS --noproxy '*' \"$0\" | cat; true); printf %s \"$reply\""
+    return len(subprocess.run(["sh", "-c", script, BACKEND.geturl() + path], check=True, stdout=subprocess.PIPE).stdout)
+
+
 def by_fork(path):
     ours, childs = os.pipe()
     child = os.fork()
@@ -82,6 +88,7 @@ CALLS = {
     "fork": by_fork,
     "curl": by_curl,
     "shell": by_shell,
+    "subshell": by_subshell,
 }
 
 

@@ -14,7 +14,7 @@ use super::super::php::Fpm;
 use super::super::point::Point;
 use super::super::python::{self, Loaded};
 use super::super::support::identity;
-use super::super::{epoll, mapped};
+use super::super::{epoll, mapped, ruby};
 use super::{Probe, Tracker};
 use crate::datapath::load::Datapath;
 use crate::datapath::pod::Raw;
@@ -33,8 +33,21 @@ impl Tracker {
         // Who was in epoll before the probes were there.
         for thread in epoll::waiting(id) {
             datapath.executors()?.insert(thread, Raw(event_loop()), 0).context("failed to mark a thread")?;
+            if !Path::new(&format!("/proc/{id}/task/{thread}")).exists() {
+                let _ = datapath.executors()?.remove(&thread);
+            }
         }
         Ok(Some(kind))
+    }
+
+    /// Attaches to Ruby, for Puma if that is loaded; `None` if it is too early for that.
+    pub(super) fn attach_to_ruby(&mut self, datapath: &mut Datapath, id: u32) -> anyhow::Result<Option<u32>> {
+        if ruby::has_puma(id) {
+            return self.attach_to_waits(datapath, id, kind::PUMA);
+        }
+        let Some(library) = mapped::c_library(id) else { return Ok(None) };
+        self.attach_to_library(datapath, &library.path, "listen", epoll::listen_points, id)?;
+        Ok(Some(kind::NONE))
     }
 
     /// Attaches to PHP-FPM, if another of its processes has not been the first.
@@ -101,7 +114,9 @@ impl Tracker {
 
     /// Looks for what process `id` has loaded since it was looked at.
     pub(super) fn look_again(&mut self, datapath: &mut Datapath, id: u32) -> anyhow::Result<()> {
-        let Ok(Raw(mut python)) = datapath.pythons()?.get(&id, 0) else { return Ok(()) };
+        let Ok(Raw(mut python)) = datapath.pythons()?.get(&id, 0) else {
+            return self.look_for_puma(datapath, id);
+        };
         let found = Loaded::of(id);
         let uvloop = python.flags & loaded::UVLOOP != 0 || self.attach_to_uvloop(datapath, &found, id);
         let flags = python.flags & loaded::UNKNOWN | found.flags(uvloop);
@@ -109,6 +124,15 @@ impl Tracker {
             python.flags = flags;
             datapath.pythons()?.insert(id, Raw(python), 0).context("failed to say what a process has loaded")?;
             tracing::info!(process = id, loaded = ?found, "looked at again");
+        }
+        Ok(())
+    }
+
+    fn look_for_puma(&mut self, datapath: &mut Datapath, id: u32) -> anyhow::Result<()> {
+        let is_new = datapath.runtimes()?.get(&id, 0).is_ok_and(|known| known != kind::PUMA);
+        if is_new && ruby::has_puma(id) && self.attach_to_waits(datapath, id, kind::PUMA)?.is_some() {
+            datapath.runtimes()?.insert(id, kind::PUMA, 0).context("failed to say that a process has Puma")?;
+            tracing::info!(process = id, "has Puma");
         }
         Ok(())
     }

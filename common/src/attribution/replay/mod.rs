@@ -112,7 +112,7 @@ impl World {
 
     /// As `executor::to_pass_on`.
     fn to_pass_on(&self, thread: u32) -> Result<Claim, Reason> {
-        let claim = self.thread(thread);
+        let claim = self.thread(thread).of_creator();
         match self.check(&claim) {
             Ok(_) => Ok(claim),
             Err(Reason::Answered) => Err(Reason::NoContext),

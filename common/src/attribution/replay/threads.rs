@@ -37,6 +37,8 @@ struct Application {
     idle: Vec<usize>,
     /// First threads of programs, and the requests that these are for.
     programs: Vec<(u32, Option<u64>)>,
+    /// Processes that run their parent's program, and the same of them.
+    forks: Vec<u32>,
     next: u32,
     carried: usize,
 }
@@ -54,6 +56,7 @@ impl Application {
             workers: [Worker::Gone; WORKERS],
             idle: Vec::new(),
             programs: Vec::new(),
+            forks: Vec::new(),
             next: TIMER + 1,
             carried: 0,
         }
@@ -100,10 +103,10 @@ impl Application {
                 self.start(thread, truth);
             }
             5 => {
-                // A process that lives on beside its parent, and starts a program.
-                let child = self.start(thread, truth);
-                self.world.exec(child);
-                self.start(child, truth);
+                // A process that goes on in its parent's program, and starts others.
+                let fork = self.fork(thread);
+                self.forks.push(fork);
+                self.start(fork, truth);
             }
             _ => {}
         }
@@ -112,18 +115,24 @@ impl Application {
 
     /// `parent` starts a program for `truth`.
     fn start(&mut self, parent: u32, truth: Option<u64>) -> u32 {
-        let program = self.next;
-        self.next += 1;
-        self.world.spawn(parent, program);
+        let program = self.fork(parent);
         self.world.exec(program);
         self.programs.push((program, truth));
         program
     }
 
+    /// `parent` starts a process.
+    fn fork(&mut self, parent: u32) -> u32 {
+        let process = self.next;
+        self.next += 1;
+        self.world.spawn(parent, process);
+        process
+    }
+
     fn step(&mut self, what: usize, who: usize) -> Result<(), TestCaseError> {
         let server = who % SERVERS as usize;
         let worker = who % WORKERS;
-        match (what % 8, self.serves[server]) {
+        match (what % 9, self.serves[server]) {
             (0, None) => {
                 let claim = self.world.head(server);
                 self.serves[server] = Some(claim.id);
@@ -154,9 +163,14 @@ impl Application {
                     _ => Worker::Gone,
                 }
             }
+            // A program sends, or forks and starts another (a shell's parentheses and pipes).
             (7, _) if !self.programs.is_empty() => {
                 let (program, truth) = self.programs[who % self.programs.len()];
-                self.writes(program, truth)?;
+                self.works(program, truth, [0, 0, 5][who / 8 % 3])?;
+            }
+            // A forked worker of a pool gets the work of anybody: here, of nobody.
+            (8, _) if !self.forks.is_empty() => {
+                self.writes(self.forks[who % self.forks.len()], None)?;
             }
             _ => {}
         }
@@ -166,7 +180,7 @@ impl Application {
 
 proptest! {
     // What is wrong needs some steps in a row.
-    #![proptest_config(ProptestConfig::with_cases(2048))]
+    #![proptest_config(ProptestConfig::with_cases(8192))]
 
     #[test]
     fn a_thread_sends_its_own_requests_headers_or_none(script in prop::collection::vec(any::<u16>(), 0..400)) {
