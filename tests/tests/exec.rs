@@ -116,7 +116,8 @@ fn new_threads_and_forks_inherit_where_likely_is_enough() -> Result<()> {
         for query in ["&via=thread", "&via=fork"] {
             let report = load::run(app.address(), &Cell { query, ..Cell::new(1, 60, true) })?;
             let tally = Tally::of(&report.sent, &recorder.take());
-            let is_right = if attribution == "strict" { tally.correct == 0 && tally.lost > 0 } else { tally.is_perfect() };
+            let is_right =
+                if attribution == "strict" { tally.correct == 0 && tally.lost > 0 } else { tally.is_perfect() };
             ensure!(tally.is_safe() && is_right, "{attribution}, {query}, one client: {tally}");
         }
         app.stop()?;

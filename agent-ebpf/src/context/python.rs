@@ -228,21 +228,22 @@ pub(super) fn ended(tid: u32) {
     uvloop::forget(tid);
 }
 
-/// A return of `PyContext_CopyCurrent()`, or of the function with which it ends:
-/// its result is a new context.
+/// A return of `PyContext_CopyCurrent()`, of the function with which it ends, or
+/// of what copies any context: its result is a new one. A copy of any belongs to nobody, but
+/// to the connection that was accepted just now (asyncio of Python 3.15 copies the server's).
 #[uretprobe]
 pub fn python_copies(ctx: RetProbeContext) -> u32 {
     let (tid, tgid) = ids();
     let child = Object { address: Registers::at_return(&ctx).first(), tgid: u64::from(tgid) };
     let parent = Object { address: current(tid, tgid), tgid: u64::from(tgid) };
-    if COPYING.remove(tid).is_ok() {
-        // It is a copy of another one than the current one.
-        task::forget(child);
-        return 0;
-    }
-    let mut claim = connection::passed_on(parent);
+    let is_copy_of_any = COPYING.remove(tid).is_ok();
+    let (mut claim, scope) = if is_copy_of_any {
+        (Claim::none(Reason::NoContext), None)
+    } else {
+        (connection::passed_on(parent), uvloop::made(tid))
+    };
     if claim.kind == kind::NONE {
-        if let Some(scope) = uvloop::made(tid) {
+        if let Some(scope) = scope {
             claim = scope;
         } else if let Some(cookie) = accepted(tid, parent.address) {
             claim = Claim::connection(cookie, 0);

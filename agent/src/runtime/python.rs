@@ -141,19 +141,24 @@ pub(super) fn examine(path: &Path) -> Result<Interpreter, String> {
 /// Where contexts are copied; their type is at `context`.
 ///
 /// The compiler may have copied the beginning of [`COPY`] to where it is called,
-/// but not what it ends with, which copies any context (Python/context.c, `context_new_from_vars`).
+/// but not what it ends with (Python/context.c, `context_new_from_vars`), which all copies are made by.
 fn copies(executable: &Executable<'_>, context: u64) -> Result<Vec<Point>, String> {
     let (copy, size) = executable.exported(COPY).ok_or_else(|| format!("its interpreter does not export {COPY}"))?;
     let any = [
         executable.exported(COPY_ANY).and_then(|(address, _)| executable.entry_at(address)),
         method(executable, context, "copy").and_then(|address| executable.entry_at(address)),
     ];
-    if let ([Some(function), Some(method)], Some(tail)) = (any, executable.tail_of(copy, size)) {
-        let any = [function, method].map(|offset| Point { program: "python_copies_any", offset });
-        return Ok(any.into_iter().chain([Point { program: "python_copies", offset: tail }]).collect());
+    let tail = any.iter().all(Option::is_some).then(|| executable.tail_of(copy, size)).flatten();
+    let mut points = Vec::new();
+    for offset in any.into_iter().flatten() {
+        points.push(Point { program: "python_copies_any", offset });
+        if tail.is_none() {
+            points.push(Point { program: "python_copies", offset });
+        }
     }
-    let offset = executable.entry_at(copy).ok_or_else(|| format!("{COPY} has no code"))?;
-    Ok(vec![Point { program: "python_copies", offset }])
+    let offset = tail.or_else(|| executable.entry_at(copy)).ok_or_else(|| format!("{COPY} has no code"))?;
+    points.push(Point { program: "python_copies", offset });
+    Ok(points)
 }
 
 /// Address of the C function of the method `name` of the type at `type_address`.
