@@ -29,12 +29,13 @@ pub struct Case {
     script: Script,
     connections: usize,
     inserts: Inserts,
+    exec: Exec,
 }
 
 impl Case {
     /// A case over one connection.
     pub fn new(name: &'static str, script: Script, inserts: Inserts) -> Self {
-        Self { name, script, connections: 1, inserts }
+        Self { name, script, connections: 1, inserts, exec: Exec::default() }
     }
 
     /// Sets how many connections it makes.
@@ -44,11 +45,18 @@ impl Case {
         self
     }
 
+    /// Lets baton insert what is likely.
+    #[must_use]
+    pub fn balanced(mut self) -> Self {
+        self.exec = self.exec.option("--attribution", "balanced");
+        self
+    }
+
     /// Runs it plain and under `baton exec`; the bytes must be the same but for whole inserted lines.
     pub fn check(self) -> Result<()> {
         let wire = Wire::start(self.script.clone())?;
         let plain = self.run(&wire, &Launch::Plain).context("without baton")?;
-        let with = self.run(&wire, &Launch::under_test(&Exec::default())).context("with baton")?;
+        let with = self.run(&wire, &Launch::under_test(&self.exec)).context("with baton")?;
         ensure!(plain.0 == with.0, "the answer {:?} became {:?}", plain.0, with.0);
         let lines: Vec<_> = HEADERS.iter().zip(VALUES).map(|(name, value)| format!("{name}: {value}")).collect();
         let mut count = 0;
