@@ -181,6 +181,15 @@ impl Claim {
         }
     }
 
+    /// The claim of a thread that drives an event loop, and has none of its own.
+    #[inline(always)]
+    #[must_use]
+    pub const fn event_loop() -> Self {
+        let mut claim = Self::none(Reason::UnsupportedRuntime);
+        claim.flags = flag::EVENT_LOOP;
+        claim
+    }
+
     /// The claim of the executor that read a head or body.
     #[inline(always)]
     #[must_use]
@@ -344,7 +353,7 @@ impl Claim {
         if state == state::AMBIGUOUS {
             return Err(Reason::Ambiguous);
         }
-        if self.flags & flag::INCOMPLETE != 0 || self.kind == kind::SHARED && self.stamp != newest {
+        if self.is_incomplete() || self.kind == kind::SHARED && self.stamp != newest {
             return Err(Reason::Ambiguous);
         }
         if now.saturating_sub(since) > max_age {

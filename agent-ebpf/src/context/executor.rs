@@ -106,9 +106,7 @@ pub(crate) fn has_read_a_part(tid: u32, id: u64) {
 /// Returns false if the table is full.
 #[inline(always)]
 pub(crate) fn drives_loop(tid: u32) -> bool {
-    let mut claim = Claim::none(Reason::UnsupportedRuntime);
-    claim.flags = claim_flag::EVENT_LOOP;
-    EXECUTORS.insert(tid, claim, 0).is_ok()
+    EXECUTORS.insert(tid, Claim::event_loop(), 0).is_ok()
 }
 
 /// Whether `claim` makes its context current now.

@@ -98,13 +98,13 @@ pub(super) fn tail_call(code: &[u8], function: Function, architecture: Architect
             None => {}
         }
         let target = instruction.near_branch_target();
-        let within = instructions.iter().position(|other| other.ip() == target);
+        let within = || instructions.iter().position(|other| other.ip() == target);
         match instruction.flow_control() {
             FlowControl::Next | FlowControl::Call | FlowControl::IndirectCall => {
                 paths.push((index + 1, stack.after(instruction)?));
             }
             FlowControl::ConditionalBranch => {
-                match within {
+                match within() {
                     Some(target) => paths.push((target, stack)),
                     // To what is unlikely, with something on the stack.
                     None if stack.depth != 0 => {}
@@ -112,7 +112,7 @@ pub(super) fn tail_call(code: &[u8], function: Function, architecture: Architect
                 }
                 paths.push((index + 1, stack));
             }
-            FlowControl::UnconditionalBranch => match within {
+            FlowControl::UnconditionalBranch => match within() {
                 Some(target) => paths.push((target, stack)),
                 None if stack.depth != 0 => {}
                 None if found.is_none_or(|found| found == target) => found = Some(target),

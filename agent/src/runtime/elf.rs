@@ -1,6 +1,7 @@
 //! Functions of executables: where they are in the file.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use object::{Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _, SectionKind, SymbolKind};
 
@@ -20,6 +21,16 @@ pub(crate) struct Function {
     pub(crate) offset: u64,
     /// Bytes of code.
     pub(crate) size: u64,
+}
+
+/// What `find` finds in the shared library in the file `path`, which is called `name` in errors.
+pub(crate) fn in_library<T>(
+    path: &Path,
+    name: &str,
+    find: impl FnOnce(&Executable<'_>) -> Result<T, String>,
+) -> Result<T, String> {
+    let data = std::fs::read(path).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    find(&Executable::parse(&data).ok_or_else(|| format!("{name} is no ELF file"))?)
 }
 
 /// An executable file's content.

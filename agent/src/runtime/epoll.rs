@@ -2,14 +2,17 @@
 
 use std::path::Path;
 
-use super::elf::Executable;
+use super::elf::in_library;
 use super::point::Point;
 
 /// Functions of the C library that wait in epoll, or may.
 const FUNCTIONS: [&str; 3] = ["epoll_wait", "epoll_pwait", "epoll_pwait2"];
 
+/// How errors call the C library of a process.
+pub(super) const C_LIBRARY: &str = "its C library";
+
 /// Makes a socket accept connections.
-const LISTEN: &str = "listen";
+pub(super) const LISTEN: &str = "listen";
 
 /// Makes any system call.
 const SYSCALL: &str = "syscall";
@@ -34,24 +37,24 @@ pub(super) fn loop_points(path: &Path) -> Result<Vec<Point>, String> {
 
 /// What is to be attached to it, so that it is known when a server begins to listen.
 pub(super) fn listen_points(path: &Path) -> Result<Vec<Point>, String> {
-    let data = std::fs::read(path).map_err(|error| format!("its C library cannot be read: {error}"))?;
-    let library = Executable::parse(&data).ok_or("its C library is no ELF file")?;
-    let listen = library.functions(&[LISTEN]).remove(LISTEN).ok_or("its C library has no listen")?;
-    Ok(vec![Point { program: "libc_listen", offset: library.entry(listen) }])
+    in_library(path, C_LIBRARY, |library| {
+        let listen = library.functions(&[LISTEN]).remove(LISTEN).ok_or("its C library has no listen")?;
+        Ok(vec![Point { program: "libc_listen", offset: library.entry(listen) }])
+    })
 }
 
 fn find(path: &Path, waits: &'static str, syscall: Option<&'static str>) -> Result<Vec<Point>, String> {
-    let data = std::fs::read(path).map_err(|error| format!("its C library cannot be read: {error}"))?;
-    let library = Executable::parse(&data).ok_or("its C library is no ELF file")?;
-    let functions = library.functions(&[FUNCTIONS[0], FUNCTIONS[1], FUNCTIONS[2], SYSCALL]);
-    if !functions.contains_key(FUNCTIONS[0]) {
-        return Err(format!("its C library has no {}", FUNCTIONS[0]));
-    }
-    let wanted = FUNCTIONS.map(|name| (name, waits)).into_iter().chain(syscall.map(|program| (SYSCALL, program)));
-    let found = wanted.filter_map(|(name, program)| {
-        functions.get(name).map(|function| Point { program, offset: library.entry(*function) })
-    });
-    Ok(found.collect())
+    in_library(path, C_LIBRARY, |library| {
+        let functions = library.functions(&[FUNCTIONS[0], FUNCTIONS[1], FUNCTIONS[2], SYSCALL]);
+        if !functions.contains_key(FUNCTIONS[0]) {
+            return Err(format!("its C library has no {}", FUNCTIONS[0]));
+        }
+        let wanted = FUNCTIONS.map(|name| (name, waits)).into_iter().chain(syscall.map(|program| (SYSCALL, program)));
+        let found = wanted.filter_map(|(name, program)| {
+            functions.get(name).map(|function| Point { program, offset: library.entry(*function) })
+        });
+        Ok(found.collect())
+    })
 }
 
 /// Those threads of process `id` that wait in epoll at this moment.

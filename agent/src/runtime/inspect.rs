@@ -68,7 +68,13 @@ pub(crate) fn inspect(id: u32) -> std::io::Result<Inspection> {
             found.told_apart_by = "nothing: its runtime is not understood";
             found.reason = Some(reason);
         }
-        Support::Ruby if !ruby::has_puma(id) => found.runtime = "ruby",
+        Support::Ruby if !ruby::has_puma(id) => {
+            found.runtime = "ruby";
+            match c_library(id, epoll::listen_points) {
+                Ok((file, points)) => found.probes = at(points, &file),
+                Err(reason) => found.reason = Some(reason),
+            }
+        }
         Support::Jvm | Support::Ruby => {
             found.runtime = if matches!(support, Support::Jvm) { "java" } else { "ruby" };
             found.told_apart_by = "threads; those that wait in epoll drive event loops";

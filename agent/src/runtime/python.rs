@@ -5,7 +5,8 @@ use std::path::Path;
 
 use baton_common::runtime::{Python, loaded};
 
-use super::elf::Executable;
+use super::elf::{Executable, in_library};
+use super::epoll::{C_LIBRARY, LISTEN};
 use super::mapped::{self, Files, Mapped};
 use super::point::Point;
 
@@ -26,9 +27,8 @@ const LIBRARY: &str = "libpython3.";
 /// Functions of such a library that start an interpreter.
 const STARTS: [&str; 3] = ["Py_BytesMain", "Py_RunMain", "Py_Main"];
 
-/// Functions of the C library that accept connections, and the one that begins with that.
+/// Functions of the C library that accept connections.
 const ACCEPTS: [&str; 2] = ["accept", "accept4"];
-const LISTEN: &str = "listen";
 
 /// uvloop's functions: of a program at the beginning, and where they return.
 const UVLOOP: [(&str, &str); 2] = [
@@ -216,15 +216,15 @@ fn described(
 
 /// What is to be attached to the C library in the file `path`.
 pub(super) fn c_library_points(path: &Path) -> Result<Vec<Point>, String> {
-    let data = std::fs::read(path).map_err(|error| format!("its C library cannot be read: {error}"))?;
-    let library = Executable::parse(&data).ok_or("its C library is no ELF file")?;
-    let functions = library.functions(&[ACCEPTS[0], ACCEPTS[1], LISTEN]);
-    let mut points = Vec::new();
-    for (name, function) in functions {
-        let program = if name == LISTEN { "libc_listen" } else { "libc_accept" };
-        points.push(Point { program, offset: library.entry(function) });
-    }
-    if points.is_empty() { Err(format!("its C library has no {}", ACCEPTS[1])) } else { Ok(points) }
+    in_library(path, C_LIBRARY, |library| {
+        let functions = library.functions(&[ACCEPTS[0], ACCEPTS[1], LISTEN]);
+        let mut points = Vec::new();
+        for (name, function) in functions {
+            let program = if name == LISTEN { "libc_listen" } else { "libc_accept" };
+            points.push(Point { program, offset: library.entry(function) });
+        }
+        if points.is_empty() { Err(format!("its C library has no {}", ACCEPTS[1])) } else { Ok(points) }
+    })
 }
 
 /// What a process has loaded beside the interpreter.
@@ -263,17 +263,17 @@ impl Loaded {
 
 /// What is to be attached to uvloop in the file `path`.
 pub(super) fn uvloop_points(path: &Path) -> Result<Vec<Point>, String> {
-    let data = std::fs::read(path).map_err(|error| format!("uvloop cannot be read: {error}"))?;
-    let library = Executable::parse(&data).ok_or("uvloop is no ELF file")?;
-    let functions = library.functions(&UVLOOP.map(|(name, _)| name));
-    let mut points = Vec::new();
-    for (name, program) in UVLOOP {
-        let function = functions.get(name).ok_or("uvloop has no symbol table, or another version's functions")?;
-        let offset = library.entry(*function);
-        points.push(Point { program: "uvloop_returns", offset });
-        points.push(Point { program, offset });
-    }
-    Ok(points)
+    in_library(path, "uvloop", |library| {
+        let functions = library.functions(&UVLOOP.map(|(name, _)| name));
+        let mut points = Vec::new();
+        for (name, program) in UVLOOP {
+            let function = functions.get(name).ok_or("uvloop has no symbol table, or another version's functions")?;
+            let offset = library.entry(*function);
+            points.push(Point { program: "uvloop_returns", offset });
+            points.push(Point { program, offset });
+        }
+        Ok(points)
+    })
 }
 
 #[cfg(test)]

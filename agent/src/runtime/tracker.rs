@@ -122,7 +122,7 @@ impl Tracker {
         let path = PathBuf::from(format!("/proc/{id}/exe"));
         // It may have ended.
         let Some(program) = identity(&path) else { return Ok(()) };
-        let Some(support) = self.support(&path) else { return Ok(()) };
+        let support = self.support(&path, program);
         let attached = match support.of_process(id) {
             Support::None => Ok(Some(kind::NONE)),
             Support::Refused { reason, .. } => Err(anyhow::anyhow!(reason)),
@@ -139,8 +139,13 @@ impl Tracker {
                 }
                 return Ok(());
             }
-            // It has ended meanwhile, or runs another program; there is news of that.
-            _ if identity(&path) != Some(program) => return Ok(()),
+            // It runs another program, of which there is news, or has ended, of which there may be none.
+            _ if identity(&path) != Some(program) => {
+                if !path.exists() {
+                    self.ended(datapath, id);
+                }
+                return Ok(());
+            }
             Err(error) => {
                 tracing::warn!(process = id, error = format!("{error:#}"), "its runtime is not supported");
                 self.forget(datapath, id);
@@ -155,20 +160,16 @@ impl Tracker {
         tracing::info!(process = id, kind, took = ?start.elapsed(), "looked at");
         datapath.runtimes()?.insert(id, kind, 0).context("failed to say which runtime a process has")?;
         if !path.exists() {
-            // It has ended just now, and nobody would take the entry away.
+            // It has ended just now, and nobody would take this away.
             let _ = datapath.runtimes()?.remove(&id);
+            self.ended(datapath, id);
         }
         Ok(())
     }
 
-    fn support(&mut self, path: &Path) -> Option<Support> {
-        let identity = identity(path)?;
-        if let Some(known) = self.executables.get(&identity) {
-            return Some(known.clone());
-        }
-        let support = examine(path).unwrap_or(Support::None);
-        self.executables.insert(identity, support.clone());
-        Some(support)
+    /// What the program in the file `path`, which is `program`, needs.
+    fn support(&mut self, path: &Path, program: Identity) -> Support {
+        self.executables.entry(program).or_insert_with(|| examine(path).unwrap_or(Support::None)).clone()
     }
 
     /// Process `id` has ended. Nobody waits until the kernel has taken its

@@ -6,8 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
-use baton_common::attribution::{Claim, flag};
-use baton_common::flow::Reason;
+use baton_common::attribution::Claim;
 use baton_common::runtime::{Python, kind, loaded};
 
 use super::super::php::Fpm;
@@ -32,7 +31,7 @@ impl Tracker {
         self.attach_to_library(datapath, &library.path, "waits", epoll::points, id)?;
         // Who was in epoll before the probes were there.
         for thread in epoll::waiting(id) {
-            datapath.executors()?.insert(thread, Raw(event_loop()), 0).context("failed to mark a thread")?;
+            datapath.executors()?.insert(thread, Raw(Claim::event_loop()), 0).context("failed to mark a thread")?;
             if !Path::new(&format!("/proc/{id}/task/{thread}")).exists() {
                 let _ = datapath.executors()?.remove(&thread);
             }
@@ -184,9 +183,4 @@ impl Tracker {
         }
         Ok(())
     }
-}
-
-/// What a thread holds that drives an event loop.
-fn event_loop() -> Claim {
-    Claim { flags: flag::EVENT_LOOP, ..Claim::none(Reason::UnsupportedRuntime) }
 }
