@@ -28,6 +28,12 @@ pub(crate) fn is_balanced(index: u32) -> bool {
     WORKLOADS.get(index).is_some_and(|settings| settings.attribution == attribution::BALANCED)
 }
 
+/// Bits of the names that workload `index` carries.
+#[inline(always)]
+pub(crate) fn carried(index: u32) -> u64 {
+    WORKLOADS.get(index).map_or(0, |settings| settings.names)
+}
+
 /// Whether the peer of `socket` is allowed in the direction in which this
 /// connection's requests go. Asked once: the policy of a workload's generation
 /// does not change.

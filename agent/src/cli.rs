@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -35,7 +36,7 @@ pub(crate) enum Command {
 }
 
 /// What is carried, and from where to where.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Policy {
     /// Header names to carry, separated by commas; NAME* is a prefix
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
@@ -83,6 +84,18 @@ pub(crate) struct Run {
     /// A workload's cgroup v2 directory (repeatable); in addition to the configuration's
     #[arg(long = "cgroup", value_name = "DIR")]
     pub(crate) cgroups: Vec<PathBuf>,
+    /// Follow the labels baton.dev/propagation of this node's pods and their namespaces
+    #[arg(long)]
+    pub(crate) kubernetes: bool,
+    /// This node's name in Kubernetes [default: $NODE_NAME]
+    #[arg(long, value_name = "NAME", requires = "kubernetes")]
+    pub(crate) node: Option<String>,
+    /// The cgroup v2 directory below which the pods' are [default: the root of the hierarchy]
+    #[arg(long, value_name = "DIR", requires = "kubernetes")]
+    pub(crate) cgroup_root: Option<PathBuf>,
+    /// Where to answer /healthz and /readyz, with --kubernetes
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9640")]
+    pub(crate) health: SocketAddr,
     /// Where `baton watch` finds this daemon
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub(crate) socket: PathBuf,

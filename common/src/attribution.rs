@@ -112,7 +112,8 @@ pub struct Context {
     pub id: u64,
     /// Bits of the names that have lines here.
     pub have: u64,
-    /// Bits of the names that must not be inserted: a line of their group was dropped.
+    /// Bits of the names that must not be inserted: a line of their group was
+    /// dropped, or the workload does not carry them.
     pub unsafe_names: u64,
     /// When the head was complete, in ticks of the kernel's clock (jiffies).
     pub since: u64,

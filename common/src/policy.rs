@@ -7,6 +7,8 @@ pub const MAX_WORKLOADS: usize = 256;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Workload {
+    /// Bits of the names in the table that it carries.
+    pub names: u64,
     /// Whether propagation is on.
     pub enabled: u32,
     /// Number of the time that it was switched on: what was learnt of its
@@ -14,6 +16,8 @@ pub struct Workload {
     pub generation: u32,
     /// A constant of [`attribution`].
     pub attribution: u32,
+    /// Always zero: what the kernel would see of padding is undefined.
+    pub reserved: u32,
 }
 
 /// How sure it must be which request caused another.

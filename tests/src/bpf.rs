@@ -14,6 +14,7 @@ use crate::wait;
 const BPF_PROG_GET_NEXT_ID: libc::c_int = 11;
 const BPF_MAP_GET_NEXT_ID: libc::c_int = 12;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_PROG_QUERY: libc::c_int = 16;
 const BPF_LINK_GET_FD_BY_ID: libc::c_int = 30;
 const BPF_LINK_GET_NEXT_ID: libc::c_int = 31;
 const BPF_LINK_DETACH: libc::c_int = 34;
@@ -21,6 +22,34 @@ const BPF_LINK_DETACH: libc::c_int = 34;
 /// `BPF_LINK_TYPE_CGROUP` and `BPF_CGROUP_INET_EGRESS`, same file.
 const CGROUP: u32 = 3;
 const EGRESS: u32 = 1;
+
+/// `BPF_CGROUP_SOCK_OPS`, same file.
+const SOCK_OPS: u32 = 3;
+
+/// The part of `union bpf_attr` for `BPF_PROG_QUERY`.
+#[repr(C)]
+#[derive(Default)]
+struct Query {
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+    attach_flags: u32,
+    ids: u64,
+    count: u32,
+    reserved: u32,
+}
+
+/// Number of sock_ops programs that are attached to a cgroup directory itself.
+pub fn programs_on(cgroup: &std::path::Path) -> Result<u32> {
+    let directory = std::fs::File::open(cgroup)?;
+    let mut query = Query { target: directory.as_raw_fd() as u32, attach_type: SOCK_OPS, ..Query::default() };
+    // SAFETY: the kernel reads and writes the attribute, whose size it gets.
+    let said = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, &raw mut query, size_of::<Query>()) };
+    if said != 0 {
+        bail!("failed to ask for the programs on {}: {}", cgroup.display(), Errno::last());
+    }
+    Ok(query.count)
+}
 
 /// The part of `union bpf_attr` for the GET_NEXT_ID commands.
 #[repr(C)]

@@ -53,6 +53,13 @@ impl Cgroup {
         Ok(Self { directory })
     }
 
+    /// Creates one in this one, to be dropped before it.
+    pub fn child(&self, name: &str) -> Result<Self> {
+        let directory = self.directory.join(name);
+        std::fs::create_dir(&directory).with_context(|| format!("failed to create {}", directory.display()))?;
+        Ok(Self { directory })
+    }
+
     /// Its directory.
     pub fn path(&self) -> &Path {
         &self.directory

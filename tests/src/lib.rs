@@ -2,6 +2,7 @@
 //! drives them, and judges what arrives on the wire.
 
 pub mod accuracy;
+pub mod api_server;
 pub mod app;
 pub mod baton;
 pub mod bpf;
@@ -13,6 +14,7 @@ pub mod fpm;
 pub mod http;
 pub mod load;
 pub mod namespace;
+pub mod pods;
 pub mod probe;
 pub mod process;
 pub mod programs;

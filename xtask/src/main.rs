@@ -9,6 +9,7 @@ mod fuzz;
 mod interrupt;
 mod leftovers;
 mod machine;
+mod pods;
 mod prebuilt;
 mod process;
 mod say;
@@ -43,6 +44,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Judge every outbound request of applications on many runtimes: its own request's headers, or none?
     Accuracy(accuracy::Arguments),
+    /// Measure what many pods on a node cost, and how soon they are on
+    Pods(pods::Arguments),
     /// Refresh the committed eBPF object, or check that it is fresh
     Prebuilt(prebuilt::Arguments),
     /// A program that the benchmark starts
@@ -82,6 +85,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Accuracy(arguments) => accuracy::run(&arguments),
+        Task::Pods(arguments) => pods::run(&arguments),
         Task::Prebuilt(arguments) => prebuilt::run(&arguments),
         Task::BenchPeer { peer } => bench::peer::run(peer),
     }

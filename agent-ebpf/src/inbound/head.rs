@@ -21,9 +21,11 @@ use crate::{clock, policy};
 pub(super) fn complete(tcp: Tcp, socket: &mut Socket, names: *const Names, tid: u32, tgid: u32) {
     let id = clock::new_id();
     let allowed = policy::allows(socket, INGRESS);
-    let scan = &socket.request;
+    let carried = policy::carried(socket.workload);
+    let scan = &mut socket.request;
     // SAFETY: the value of an array map.
-    let unsafe_names = unsafe { (*names).with_groups(scan.dropped) };
+    let unsafe_names = unsafe { (*names).with_groups(scan.dropped) } | scan.present & !carried;
+    scan.present &= carried;
     let have = scan.present & !unsafe_names;
     let written = tcp.write_seq();
     if socket.response.seq != written && tcp.snd_una() == written {

@@ -161,8 +161,10 @@ fn take(scratch: *mut Scratch, socket: &mut Socket, request: u64, id: u64, tgid:
     variables::read(scratch, context, request)?;
     let names = NAMES.get_ptr(0).ok_or(Reason::Unreadable)?;
     let dropped = socket.request.dropped;
+    let carried = policy::carried(socket.workload);
     // SAFETY: the value of an array map.
-    let unsafe_names = unsafe { (*names).with_groups(dropped) };
+    let unsafe_names = unsafe { (*names).with_groups(dropped) } | socket.request.present & !carried;
+    socket.request.present &= carried;
     flow::count(socket.workload, counter::INBOUND as u32);
     if dropped != 0 {
         flow::count(socket.workload, counter::LINES_DROPPED as u32);

@@ -38,6 +38,21 @@ impl Addresses {
         }
     }
 
+    /// Just these destinations and sources.
+    pub(crate) fn only(egress: Vec<IpNet>, ingress: Vec<IpNet>) -> Self {
+        Self { egress, ingress }
+    }
+
+    /// The destinations.
+    pub(crate) fn egress(&self) -> &[IpNet] {
+        &self.egress
+    }
+
+    /// The sources.
+    pub(crate) fn ingress(&self) -> &[IpNet] {
+        &self.ingress
+    }
+
     /// The keys of the kernel side's address table for workload `index`, with
     /// the length of each prefix in bits.
     pub(crate) fn keys(&self, index: u16) -> Vec<(u32, AddressKey)> {
@@ -51,6 +66,15 @@ impl Addresses {
         let egress = self.egress.iter().map(|net| key(EGRESS, net));
         egress.chain(self.ingress.iter().map(|net| key(INGRESS, net))).collect()
     }
+}
+
+/// Whether all of `inner` lies in one of `outer`. IPv4 ranges lie in IPv6's mapped ones.
+pub(crate) fn lies_in(inner: &IpNet, outer: &[IpNet]) -> bool {
+    let mapped = |net: &IpNet| match net {
+        IpNet::V4(net) => Ipv6Net::new(net.network().to_ipv6_mapped(), 96 + net.prefix_len()).unwrap_or_default(),
+        IpNet::V6(net) => *net,
+    };
+    outer.iter().any(|outer| mapped(outer).contains(&mapped(inner)))
 }
 
 /// An address of the kernel side as users write it.
@@ -103,6 +127,15 @@ mod tests {
         let keys = Addresses::new(&[], &[]).keys(0);
         assert_eq!(keys.len(), INTERNAL.len() + 1);
         assert_eq!(keys.last().map(|(bits, _)| *bits), Some(KEY_BITS));
+    }
+
+    #[test]
+    fn ranges_lie_in_others() {
+        let net = |text: &str| parse(text).expect("legal");
+        assert!(lies_in(&net("10.1.0.0/16"), &[net("192.168.0.0/16"), net("10.0.0.0/8")]));
+        assert!(lies_in(&net("10.1.0.0/16"), &[net("::/0")]), "all addresses are written as ::/0");
+        assert!(!lies_in(&net("10.0.0.0/7"), &[net("10.0.0.0/8")]));
+        assert!(!lies_in(&net("::/0"), &[net("0.0.0.0/0")]));
     }
 
     #[test]

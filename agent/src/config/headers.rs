@@ -13,6 +13,26 @@ pub(crate) struct Headers {
 }
 
 impl Headers {
+    /// None at all.
+    pub(crate) const fn none() -> Self {
+        Self { names: Vec::new() }
+    }
+
+    /// What a list of names, prefixes and presets asks for: an entry that is
+    /// both is the preset.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] names the first one that cannot be carried.
+    pub(crate) fn of_list(list: &str) -> Result<Self, Failure> {
+        let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned);
+        let (presets, names): (Vec<String>, Vec<String>) =
+            entries.partition(|entry| PRESETS.iter().any(|(preset, _)| preset == entry));
+        if presets.is_empty() && names.is_empty() {
+            return Err(Failure::Usage("it names no header".to_owned()));
+        }
+        Self::resolve(&names, &presets)
+    }
+
     /// Checks names and presets; the default set where both are empty.
     ///
     /// # Errors
@@ -64,6 +84,23 @@ impl Headers {
 
     fn bits(&self, wanted: impl Fn(&str) -> bool) -> u64 {
         self.names.iter().enumerate().filter(|(_, name)| wanted(name)).map(|(index, _)| 1 << index).sum()
+    }
+
+    /// These names and those of `more`, each once: these first.
+    pub(crate) fn with(&self, more: &Self) -> Self {
+        let new = more.names.iter().filter(|name| !self.names.contains(name));
+        Self { names: self.names.iter().chain(new).cloned().collect() }
+    }
+
+    /// The bits of the names of `some`, which has no others.
+    ///
+    /// # Errors
+    /// The first name of `some` that is not here.
+    pub(crate) fn bits_of<'a>(&self, some: &'a Self) -> Result<u64, &'a str> {
+        match some.names.iter().find(|name| !self.names.contains(name)) {
+            Some(missing) => Err(missing),
+            None => Ok(self.bits(|name| some.names.iter().any(|other| other == name))),
+        }
     }
 
     /// The names whose bits are set.
@@ -123,6 +160,14 @@ mod tests {
             assert!(resolve(&[bad], &[]).is_err(), "{bad}");
         }
         assert!(resolve(&[], &["nosuch"]).is_err());
+    }
+
+    #[test]
+    fn some_of_the_names_are_a_mask() {
+        let table = resolve(&["a", "b", "c"], &[]).expect("legal").with(&resolve(&["c", "d"], &[]).expect("legal"));
+        assert_eq!(table.names, ["a", "b", "c", "d"]);
+        assert_eq!(table.bits_of(&resolve(&["D", "a"], &[]).expect("legal")), Ok(0b1001));
+        assert_eq!(table.bits_of(&resolve(&["a", "x"], &[]).expect("legal")), Err("x"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod headers;
+mod kubernetes;
 mod presets;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use baton_common::policy::attribution;
 use serde::Deserialize;
 
 use self::addresses::Range;
+pub(crate) use self::kubernetes::{Allow, KubernetesConfig};
 
 use crate::failure::Failure;
 
@@ -30,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) attribution: Attribution,
     /// The workloads of `baton run`.
     pub(crate) workloads: Vec<WorkloadConfig>,
+    /// What `baton run --kubernetes` does.
+    pub(crate) kubernetes: KubernetesConfig,
     /// Limits.
     pub(crate) limits: Limits,
 }
@@ -128,9 +132,9 @@ impl Config {
             }
             seen.push(&workload.cgroup);
         }
-        headers::Headers::resolve(&self.headers, &self.presets)
-            .and_then(|headers| headers.table())
-            .map_err(|why| why.to_string())?;
+        let headers = headers::Headers::resolve(&self.headers, &self.presets).map_err(|why| why.to_string())?;
+        let allowed = self.kubernetes.allow.headers().map_err(|why| format!("kubernetes.allow: {why}"))?;
+        headers.with(&allowed).table().map_err(|why| why.to_string())?;
         Ok(())
     }
 }
@@ -169,6 +173,8 @@ mod tests {
             "workloads: [{cgroup: /a}, {cgroup: /a}]",
             "presets: [nosuch]",
             "attribution: sure",
+            "kubernetes: {allow: {headers: [cookie]}}",
+            "kubernetes: {allowed: {}}",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

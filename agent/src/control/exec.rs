@@ -16,7 +16,7 @@ use super::signals::Signals;
 use super::{cgroup, plan};
 use crate::cli::Exec;
 use crate::datapath::load::{Datapath, Options};
-use crate::datapath::workload::{Desired, Workloads};
+use crate::datapath::workload::Workloads;
 use crate::datapath::{probe, selftest};
 use crate::failure::Failure;
 use crate::observe;
@@ -80,10 +80,10 @@ fn start(
         return Err(Failure::Usage("no command is given".to_owned()).into());
     };
     let name = std::path::Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
-    workloads.attach(datapath, Desired::new(own.path(), Some(&name), plan.addresses(), plan.attribution))?;
+    workloads.attach(datapath, plan.workload(own.path(), Some(&name)))?;
     datapath.want_events(events)?;
     let guard = Guard::start(datapath, workloads, Some(own))?;
-    workloads.switch_on(datapath)?;
+    workloads.switch_on(datapath, 0)?;
     let child = spawn(Command::new(program).args(arguments), own)
         .map_err(|error| Failure::Command { command: program.to_string_lossy().into_owned(), error });
     match child {

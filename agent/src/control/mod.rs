@@ -1,8 +1,10 @@
-//! Decides what is selected: commands of `baton exec`, cgroups of `baton run`.
+//! Decides what is selected: commands of `baton exec`, cgroups and pods of `baton run`.
 
 pub(crate) mod cgroup;
 pub(crate) mod exec;
 pub(crate) mod guard;
+mod health;
+mod kubernetes;
 mod namespace;
 pub(crate) mod plan;
 pub(crate) mod run;

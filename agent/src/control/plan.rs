@@ -1,6 +1,6 @@
 //! What the command line and the configuration ask for, together.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -8,21 +8,25 @@ use ipnet::IpNet;
 use crate::cli::Policy;
 use crate::config::addresses::{Addresses, Range};
 use crate::config::headers::Headers;
-use crate::config::{Attribution, Config, WorkloadConfig};
+use crate::config::{Attribution, Config, KubernetesConfig, WorkloadConfig};
 use crate::datapath::workload::Desired;
 use crate::failure::Failure;
 
 /// What is to be loaded and attached.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// The headers to carry.
+    /// The headers that some workload may carry.
     pub(crate) headers: Headers,
+    /// Bits of those that workloads carry which say nothing else.
+    pub(crate) carried: u64,
     /// Context slots.
     pub(crate) contexts: u32,
     /// Longest time that a context is current.
     pub(crate) max_age: Duration,
     /// How sure it must be which request caused another, in workloads that do not say.
     pub(crate) attribution: Attribution,
+    /// What Kubernetes annotations may do.
+    pub(crate) kubernetes: KubernetesConfig,
     egress: Vec<IpNet>,
     ingress: Vec<IpNet>,
     workloads: Vec<WorkloadConfig>,
@@ -39,23 +43,39 @@ impl Plan {
         let named = !policy.headers.is_empty() || !policy.presets.is_empty();
         let (names, presets) =
             if named { (&policy.headers, &policy.presets) } else { (&config.headers, &config.presets) };
-        let headers = Headers::resolve(names, presets)?;
+        let own = Headers::resolve(names, presets)?;
+        let headers = own.with(&config.kubernetes.allow.headers()?);
         headers.table()?;
+        let carried = headers.bits_of(&own).unwrap_or_default();
         let either = |flags: &[IpNet], keys: &[Range]| if flags.is_empty() { ranges(keys) } else { flags.to_vec() };
         Ok(Self {
             headers,
+            carried,
             contexts: config.limits.contexts,
             max_age: config.limits.max_age(),
             attribution: policy.attribution.unwrap_or(config.attribution),
             egress: either(&policy.egress, &config.egress),
             ingress: either(&policy.ingress, &config.ingress),
+            kubernetes: config.kubernetes,
             workloads: config.workloads,
         })
     }
 
-    /// Address policy of a workload that has none of its own.
+    /// Address policy of workloads that have none of their own.
     pub(crate) fn addresses(&self) -> Addresses {
         Addresses::new(&self.egress, &self.ingress)
+    }
+
+    /// A workload in `cgroup` that has no settings of its own.
+    pub(crate) fn workload(&self, cgroup: &Path, name: Option<&str>) -> Desired {
+        let last = cgroup.file_name().map(|name| name.to_string_lossy().into_owned());
+        Desired {
+            cgroup: cgroup.to_owned(),
+            name: name.map(str::to_owned).or(last).unwrap_or_else(|| cgroup.display().to_string()),
+            names: self.carried,
+            addresses: self.addresses(),
+            attribution: self.attribution,
+        }
     }
 
     /// The workloads of the configuration, and `cgroups`.
@@ -63,10 +83,13 @@ impl Plan {
         let configured = self.workloads.iter().map(|workload| {
             let egress = workload.egress.as_deref().map_or_else(|| self.egress.clone(), ranges);
             let ingress = workload.ingress.as_deref().map_or_else(|| self.ingress.clone(), ranges);
-            let attribution = workload.attribution.unwrap_or(self.attribution);
-            Desired::new(&workload.cgroup, workload.name.as_deref(), Addresses::new(&egress, &ingress), attribution)
+            Desired {
+                addresses: Addresses::new(&egress, &ingress),
+                attribution: workload.attribution.unwrap_or(self.attribution),
+                ..self.workload(&workload.cgroup, workload.name.as_deref())
+            }
         });
-        let named = cgroups.iter().map(|cgroup| Desired::new(cgroup, None, self.addresses(), self.attribution));
+        let named = cgroups.iter().map(|cgroup| self.workload(cgroup, None));
         let mut all: Vec<Desired> = Vec::new();
         for desired in named.chain(configured) {
             if all.iter().all(|other| other.cgroup != desired.cgroup) {

@@ -64,11 +64,22 @@ impl Listener {
 
     /// Sends `event` to all watchers.
     pub(crate) fn send(&mut self, event: &FlowEvent) -> anyhow::Result<()> {
-        let mut line = serde_json::to_vec(event)?;
-        line.push(b'\n');
-        for watcher in &mut self.watchers {
-            watcher.add(&line);
-        }
+        let line = line(event)?;
+        self.watchers.iter_mut().for_each(|watcher| watcher.add(&line));
+        Ok(())
+    }
+
+    /// Tells all watchers something that is no flow event.
+    pub(crate) fn tell(&mut self, notice: &serde_json::Value) -> anyhow::Result<()> {
+        let line = line(notice)?;
+        self.watchers.iter_mut().for_each(|watcher| watcher.add(&line));
+        Ok(())
+    }
+
+    /// Tells the watcher that came last.
+    pub(crate) fn tell_newest(&mut self, notice: &serde_json::Value) -> anyhow::Result<()> {
+        let line = line(notice)?;
+        self.watchers.iter_mut().last().into_iter().for_each(|watcher| watcher.add(&line));
         Ok(())
     }
 
@@ -82,6 +93,12 @@ impl Listener {
         // Somebody may have removed it.
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+fn line(said: &impl serde::Serialize) -> anyhow::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(said)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 impl Watcher {

@@ -183,7 +183,10 @@ fn inserts(datapath: &mut Datapath) -> anyhow::Result<()> {
 /// Gives the member the state that a workload's connection has in the middle
 /// of a request.
 fn pretend(datapath: &mut Datapath, pair: &Pair, line: &[u8]) -> anyhow::Result<()> {
-    datapath.set_workload(SELF_TEST, Workload { enabled: 1, generation: GENERATION, ..Workload::default() })?;
+    datapath.set_workload(
+        SELF_TEST,
+        Workload { names: u64::MAX, enabled: 1, generation: GENERATION, ..Workload::default() },
+    )?;
     let loopback = mapped([127, 0, 0, 1]);
     let key = AddressKey { workload: SELF_TEST as u16, direction: EGRESS, address: loopback };
     addresses(datapath)?.insert(&aya::maps::lpm_trie::Key::new(KEY_BITS + 128, Raw(key)), 1, 0)?;

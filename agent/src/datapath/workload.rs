@@ -28,19 +28,12 @@ pub(crate) struct Desired {
     pub(crate) cgroup: PathBuf,
     /// Its name in flow events.
     pub(crate) name: String,
+    /// Bits of the header names that it carries.
+    pub(crate) names: u64,
     /// Its address policy.
     pub(crate) addresses: Addresses,
     /// How sure it must be which request caused another.
     pub(crate) attribution: Attribution,
-}
-
-impl Desired {
-    /// A workload named after its directory.
-    pub(crate) fn new(cgroup: &Path, name: Option<&str>, addresses: Addresses, attribution: Attribution) -> Self {
-        let last = cgroup.file_name().map(|name| name.to_string_lossy().into_owned());
-        let name = name.map(str::to_owned).or(last).unwrap_or_else(|| cgroup.display().to_string());
-        Self { cgroup: cgroup.to_owned(), name, addresses, attribution }
-    }
 }
 
 /// A workload that is attached.
@@ -51,7 +44,7 @@ pub(crate) struct Attached {
     /// Its index in the kernel side's tables.
     pub(crate) index: u32,
     /// Number of the time that it was switched on, unique in this process.
-    pub(super) generation: u32,
+    pub(crate) generation: u32,
     id: u64,
     enrols: SockOpsLinkId,
     answers: CgroupSkbLinkId,
@@ -68,6 +61,11 @@ impl Workloads {
     /// All attached workloads.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Attached> {
         self.attached.iter()
+    }
+
+    /// Number of the last time that a workload was attached.
+    pub(crate) const fn newest(&self) -> u32 {
+        self.generations
     }
 
     /// The name of the workload with `index`.
@@ -103,11 +101,17 @@ impl Workloads {
         Ok(())
     }
 
-    /// Switches all attached workloads on.
-    pub(crate) fn switch_on(&self, datapath: &mut Datapath) -> anyhow::Result<()> {
-        for workload in &self.attached {
+    /// Switches on what was attached after `before` was the newest.
+    pub(crate) fn switch_on(&self, datapath: &mut Datapath, before: u32) -> anyhow::Result<()> {
+        for workload in self.attached.iter().filter(|workload| workload.generation > before) {
             let attribution = workload.desired.attribution.into();
-            let settings = Workload { enabled: 1, generation: workload.generation, attribution };
+            let settings = Workload {
+                names: workload.desired.names,
+                enabled: 1,
+                generation: workload.generation,
+                attribution,
+                reserved: 0,
+            };
             datapath.set_workload(workload.index, settings)?;
             datapath.cgroups()?.insert(workload.id, workload.index, 0).context("failed to select the cgroup")?;
         }

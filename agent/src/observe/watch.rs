@@ -30,6 +30,10 @@ fn describe(line: &str) -> String {
     if text("kind") == "missed" {
         return format!("… {} events missed: they came faster than they were read", event["count"]);
     }
+    if text("kind") == "notice" {
+        let time = text("time").get(11..23).unwrap_or_default().to_owned();
+        return format!("{time}  {} {}: {}", text("object"), text("workload"), text("message"));
+    }
     let names: Vec<&str> = event["headers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let inbound = text("kind") == "inbound";
     let what = match (text("verdict").as_str(), text("reason")) {

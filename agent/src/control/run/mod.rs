@@ -1,19 +1,24 @@
 //! `baton run`: the daemon.
 
-use std::path::{Path, PathBuf};
+mod adoption;
+mod pods;
+mod reconcile;
+
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use self::adoption::Adoption;
+use self::pods::Pods;
+use super::cgroup;
 use super::guard::{Ended, Guard};
 use super::plan::Plan;
 use super::signals::Signals;
 use super::socket::Listener;
-use super::{cgroup, namespace};
 use crate::cli::Run;
 use crate::datapath::load::{Datapath, Options};
 use crate::datapath::workload::{Desired, Workloads};
-use crate::datapath::{adopt, drain, probe, selftest};
+use crate::datapath::{probe, selftest};
 use crate::observe;
 use crate::observe::event::Reader;
 use crate::runtime::Tracker;
@@ -39,27 +44,8 @@ struct Daemon {
     to_leave: u64,
     waiting: bool,
     adoption: Adoption,
-}
-
-/// When open connections are looked at again that were in use.
-#[derive(Clone, Copy, Debug)]
-struct Adoption {
-    /// Housekeeping rounds until the next look; 0 if none is due.
-    rounds: u32,
-    /// Rounds before the last look.
-    pause: u32,
-}
-
-impl Adoption {
-    /// Longest pause, in rounds: after it, what is left is left.
-    const LAST: u32 = 64;
-    const NONE: Self = Self { rounds: 0, pause: 0 };
-
-    /// After a look that left some connections: the next one comes after twice the time.
-    const fn again(self) -> Self {
-        let pause = if self.pause == 0 { 1 } else { self.pause * 2 };
-        if pause > Self::LAST { Self::NONE } else { Self { rounds: pause, pause } }
-    }
+    /// With `--kubernetes`.
+    pods: Option<Pods>,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -76,6 +62,7 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
     let mut listener = Listener::open(&arguments.socket)?;
     let mut reader = Reader::new(datapath.take_events()?, &plan.headers);
     let tracker = Tracker::new(&mut datapath)?;
+    let pods = Pods::begin(&arguments, &plan).await?;
     let mut daemon = Daemon {
         arguments,
         plan,
@@ -85,7 +72,8 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
         guard: None,
         to_leave: 0,
         waiting: false,
-        adoption: Adoption::NONE,
+        adoption: Adoption::default(),
+        pods,
     };
     let ended = match daemon.begin(desired) {
         Ok(()) => daemon.serve(&mut signals, &mut listener, &mut reader).await,
@@ -98,12 +86,7 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
 
 impl Daemon {
     fn begin(&mut self, desired: Vec<Desired>) -> anyhow::Result<()> {
-        for workload in desired {
-            self.workloads.attach(&mut self.datapath, workload)?;
-        }
-        self.guard = Some(Guard::start(&mut self.datapath, &mut self.workloads, None)?);
-        self.workloads.switch_on(&mut self.datapath)?;
-        self.adopt()?;
+        self.attach(desired)?;
         self.report("ready");
         Ok(())
     }
@@ -149,10 +132,15 @@ impl Daemon {
                     if watcher? {
                         self.datapath.want_events(true)?;
                     }
+                    self.tell_again(listener)?;
                 }
                 news = self.tracker.news() => {
                     news?;
                     self.tracker.read(&mut self.datapath)?;
+                }
+                changed = pods::changed(&mut self.pods) => {
+                    changed?;
+                    self.follow_pods(listener)?;
                 }
                 _ = ticks.tick(), if listener.is_watched() => {
                     reader.read(&self.workloads, |event| listener.send(event))?;
@@ -164,6 +152,7 @@ impl Daemon {
                 _ = housekeeping.tick() => {
                     self.let_leave()?;
                     self.look_again()?;
+                    self.look_for_pods(listener)?;
                 }
             }
         }
@@ -178,104 +167,12 @@ impl Daemon {
         }
     }
 
-    fn try_reload(&mut self, reader: &mut Reader) -> anyhow::Result<()> {
-        let plan = Plan::make(&self.arguments.policy)?;
-        let desired = plan.workloads(&self.arguments.cgroups);
-        for workload in &desired {
-            cgroup::check(&workload.cgroup)?;
-        }
-        anyhow::ensure!(
-            (plan.contexts, plan.max_age) == (self.plan.contexts, self.plan.max_age),
-            "limits are set when baton starts: restart it to change them"
-        );
-        if plan.headers != self.plan.headers {
-            self.datapath.set_names(&plan.headers.table()?)?;
-            reader.set_headers(&plan.headers);
-        }
-        self.plan = plan;
-        let gone: Vec<PathBuf> = self
-            .workloads
-            .iter()
-            .filter(|attached| !desired.contains(&attached.desired))
-            .map(|attached| attached.desired.cgroup.clone())
-            .collect();
-        for directory in gone {
-            self.workloads.detach(&mut self.datapath, &directory)?;
-            self.waiting = true;
-        }
-        for workload in desired {
-            if self.workloads.iter().all(|attached| attached.desired != workload) {
-                self.workloads.attach(&mut self.datapath, workload)?;
-            }
-        }
-        let guard = Guard::start(&mut self.datapath, &mut self.workloads, None)?;
-        if let Some(old) = self.guard.replace(guard) {
-            old.dismiss();
-        }
-        self.workloads.switch_on(&mut self.datapath)?;
-        self.adoption = Adoption::NONE;
-        self.adopt()
-    }
-
-    /// Takes in the connections that were open before their workload was selected.
-    fn adopt(&mut self) -> anyhow::Result<()> {
-        let mut left = 0;
-        for workload in self.workloads.iter() {
-            self.tracker.look_at(&mut self.datapath, &cgroup::processes(&workload.desired.cgroup))?;
-            let adopted = adopt::adopt(&mut self.datapath, workload)?;
-            left += adopted.left;
-            if adopted.hidden > 0 && self.adoption.pause == 0 {
-                observe::say(&format!(
-                    "the open connections of {} processes of {} are not followed until they are opened anew: it takes CAP_SYS_PTRACE to look at them",
-                    adopted.hidden, workload.desired.name
-                ));
-            }
-            tracing::info!(workload = workload.desired.name, ?adopted, "open connections");
-        }
-        self.adoption = if left > 0 { self.adoption.again() } else { Adoption::NONE };
-        Ok(())
-    }
-
-    /// Looks again at connections that were in use, with growing pauses.
-    fn look_again(&mut self) -> anyhow::Result<()> {
-        match self.adoption.rounds {
-            0 => Ok(()),
-            1 => self.adopt(),
-            _ => {
-                self.adoption.rounds -= 1;
-                Ok(())
-            }
-        }
-    }
-
     /// Starts another guard where somebody killed it.
     fn keep_guarded(&mut self) -> anyhow::Result<()> {
         if self.guard.as_ref().is_some_and(Guard::is_dead) {
             observe::say("the guard process was killed; another one takes its place");
             self.guard = Some(Guard::start(&mut self.datapath, &mut self.workloads, None)?);
         }
-        Ok(())
-    }
-
-    /// Lets sockets leave the SOCKHASH that do not speak HTTP/1, or whose
-    /// workload was switched off.
-    fn let_leave(&mut self) -> anyhow::Result<()> {
-        let mut to_leave = 0;
-        for workload in self.workloads.iter() {
-            to_leave += self.datapath.counter(workload.index, baton_common::flow::counter::TO_LEAVE)?;
-        }
-        if to_leave == self.to_leave && !self.waiting {
-            return Ok(());
-        }
-        self.to_leave = to_leave;
-        let cgroups: Vec<PathBuf> = self.workloads.iter().map(|workload| workload.desired.cgroup.clone()).collect();
-        let cgroups: Vec<&Path> = cgroups.iter().map(PathBuf::as_path).collect();
-        let mut waiting = 0;
-        namespace::in_each(&cgroups, || {
-            waiting += drain::pass(&mut self.datapath)?;
-            Ok(())
-        })?;
-        self.waiting = waiting > 0;
         Ok(())
     }
 

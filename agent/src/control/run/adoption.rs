@@ -1,0 +1,105 @@
+//! Connections that were open before their workload was switched on, and those
+//! that shall leave.
+
+use std::path::{Path, PathBuf};
+
+use super::Daemon;
+use crate::control::{cgroup, namespace};
+use crate::datapath::{adopt, drain};
+use crate::observe;
+
+/// When connections are looked at again that were in use.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Adoption {
+    /// The workloads that have some, by the numbers of the times that they were switched on.
+    left: Vec<u32>,
+    /// Housekeeping rounds until the next look; 0 if none is due.
+    rounds: u32,
+    /// Rounds before the last look.
+    pause: u32,
+}
+
+/// Longest pause, in rounds: after it, what is left is left.
+const LAST: u32 = 64;
+
+impl Adoption {
+    /// After a look: the next one comes after twice the time.
+    fn again(&mut self) {
+        let pause = if self.pause == 0 { 1 } else { self.pause * 2 };
+        let due = !self.left.is_empty() && pause <= LAST;
+        *self = if due { Self { rounds: pause, pause, ..std::mem::take(self) } } else { Self::default() };
+    }
+}
+
+impl Daemon {
+    /// Takes in the connections that were open before the workloads with these
+    /// `generations` were selected.
+    pub(super) fn adopt(&mut self, generations: &[u32]) -> anyhow::Result<()> {
+        for workload in self.workloads.iter().filter(|workload| generations.contains(&workload.generation)) {
+            let processes = cgroup::processes(&workload.desired.cgroup);
+            if processes.is_empty() {
+                continue;
+            }
+            self.tracker.look_at(&mut self.datapath, &processes)?;
+            let adopted = adopt::adopt(&mut self.datapath, workload)?;
+            if adopted.left > 0 {
+                self.adoption.left.push(workload.generation);
+            }
+            if adopted.hidden > 0 && self.adoption.pause == 0 {
+                observe::say(&format!(
+                    "the open connections of {} processes of {} are not followed until they are opened anew: it takes CAP_SYS_PTRACE to look at them",
+                    adopted.hidden, workload.desired.name
+                ));
+            }
+            tracing::info!(workload = workload.desired.name, ?adopted, "open connections");
+        }
+        Ok(())
+    }
+
+    /// Adopts for workloads that were just switched on.
+    pub(super) fn adopt_new(&mut self, generations: &[u32]) -> anyhow::Result<()> {
+        self.adoption.pause = 0;
+        self.adopt(generations)?;
+        self.adoption.again();
+        Ok(())
+    }
+
+    /// Looks again at connections that were in use, with growing pauses.
+    pub(super) fn look_again(&mut self) -> anyhow::Result<()> {
+        match self.adoption.rounds {
+            0 => Ok(()),
+            1 => {
+                let left = std::mem::take(&mut self.adoption.left);
+                self.adopt(&left)?;
+                self.adoption.again();
+                Ok(())
+            }
+            _ => {
+                self.adoption.rounds -= 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets sockets leave the SOCKHASH that do not speak HTTP/1, or whose
+    /// workload was switched off.
+    pub(super) fn let_leave(&mut self) -> anyhow::Result<()> {
+        let mut to_leave = 0;
+        for workload in self.workloads.iter() {
+            to_leave += self.datapath.counter(workload.index, baton_common::flow::counter::TO_LEAVE)?;
+        }
+        if to_leave == self.to_leave && !self.waiting {
+            return Ok(());
+        }
+        self.to_leave = to_leave;
+        let cgroups: Vec<PathBuf> = self.workloads.iter().map(|workload| workload.desired.cgroup.clone()).collect();
+        let cgroups: Vec<&Path> = cgroups.iter().map(PathBuf::as_path).collect();
+        let mut waiting = 0;
+        namespace::in_each(&cgroups, || {
+            waiting += drain::pass(&mut self.datapath)?;
+            Ok(())
+        })?;
+        self.waiting = waiting > 0;
+        Ok(())
+    }
+}
