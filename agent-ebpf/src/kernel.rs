@@ -225,7 +225,10 @@ pub(crate) fn is_only_thread() -> bool {
 #[inline(always)]
 pub(crate) fn current_ids() -> (u32, u32) {
     // SAFETY: no arguments.
-    task_ids(unsafe { bpf_get_current_task_btf() }.cast_const().cast())
+    let task = unsafe { bpf_get_current_task_btf() }.cast_const().cast::<c_void>();
+    // SAFETY: the verifier checks the loads against the structure's type.
+    let id = |offset: usize| unsafe { core::ptr::read_volatile(task.wrapping_byte_add(offset).cast::<u32>()) };
+    (id(offset!(task_pid)), id(offset!(task_tgid)))
 }
 
 /// What pthread_self() is in the current thread, with glibc and musl.

@@ -4,7 +4,7 @@ use crate::limits::MAX_PATH;
 use crate::names::{NAME_WORDS, Name};
 use crate::scan::{Scan, Window};
 use crate::verifier::hide;
-use crate::words::{equal_mask, first, first_equal, keep_first, literal, lower, range_mask};
+use crate::words::{equal_mask, first, first_equal, first_marked, keep_first, literal, lower, range_mask};
 
 /// The stream carries requests (else responses). Set once per stream.
 pub const IN_REQUEST: u32 = 1;
@@ -35,6 +35,8 @@ const PATH_WORDS: usize = MAX_PATH / 8;
 /// Longest method that is recognised.
 const MAX_METHOD: u32 = 24;
 
+/// The usual method, and the space behind it.
+const GET: u32 = literal("GET ") as u32;
 /// `HTTP/1.` with the space before it.
 const VERSION: u64 = literal(" HTTP/1.");
 /// How a status line begins.
@@ -45,6 +47,10 @@ const STATUS: u64 = literal("HTTP/1.");
 /// `None` if no method can begin so; `Some(0)` if `len` bytes are too few to tell.
 #[inline(always)]
 fn method(window: &Window, start: u32, len: u32) -> Option<u32> {
+    // What most requests begin with.
+    if len > 3 && window.at(start) as u32 == GET {
+        return Some(3);
+    }
     for word in 0..MAX_METHOD / 8 {
         let at = word * 8;
         if at >= len {
@@ -105,12 +111,11 @@ fn note_target(scan: &mut Scan, window: &Window, start: u32, method_len: u32, ta
     scan.method = keep_first(window.at(start), method_len.min(8));
     let target = start.wrapping_add(method_len).wrapping_add(1);
     scan.path_len = target_len.min(MAX_PATH as u32);
-    let mut low = window.aligned_after(target, 0);
-    for word in hide(0)..PATH_WORDS as u32 {
-        if word * 8 >= scan.path_len {
+    for word in 0..PATH_WORDS {
+        if word as u32 * 8 >= scan.path_len {
             break;
         }
-        scan.path[word as usize] = window.next(target, word as usize, &mut low);
+        scan.path[word] = window.at_after(target, word);
     }
 }
 
@@ -179,16 +184,15 @@ pub(crate) fn name(window: &Window, start: u32, end: u32, name: &mut Name) -> u3
         // is a loop over single bytes.
         *word = u64::from(hide(0));
     }
-    let mut low = window.aligned_after(start, 0);
     for index in hide(0)..NAME_WORDS as u32 {
         let index = index as usize;
-        let bytes = window.next(start, index, &mut low);
+        let bytes = window.at_after(start, index);
         let colon = first_equal(bytes, b':');
         if colon == 0 {
             name[index] = lower(bytes);
             continue;
         }
-        let count = first(colon);
+        let count = first_marked(colon);
         name[index] = lower(keep_first(bytes, count));
         let len = index as u32 * 8 + count;
         return if len < end.wrapping_sub(start) { len } else { 0 };

@@ -24,8 +24,11 @@ const MAX_CANDIDATES: usize = 4;
 /// Prefixes that can be configured.
 pub const MAX_PREFIXES: usize = 8;
 
-/// Words of [`Names::beginnings`].
-const BEGINNINGS: usize = 16;
+/// Places of [`Names::beginnings`].
+const BEGINNINGS: usize = 1024;
+
+/// In [`Names::beginnings`]: the ninth byte says nothing.
+const ANY: u8 = 1;
 
 /// One configured name or prefix.
 #[repr(C)]
@@ -49,8 +52,9 @@ pub struct Names {
     pub by_len: [u64; 128],
     /// By hash: bits of the entries with that hash.
     pub by_hash: [u64; 64],
-    /// By a hash of its first four bytes: whether any name that matters begins so.
-    pub beginnings: [u64; BEGINNINGS],
+    /// By a hash of its first four bytes: 0 if no name that matters begins so;
+    /// the ninth byte that all have which do; or [`ANY`].
+    pub beginnings: [u8; BEGINNINGS],
     /// How the lines of most of the names begin, and of the framing ones.
     pub known: Table,
     /// Multiplier of the hash.
@@ -110,13 +114,13 @@ fn bucket(name: &Name, seed: u64) -> usize {
 /// others, which does no harm.
 #[inline(always)]
 const fn folded(bytes: u64) -> u64 {
-    bytes & 0xffff_ffff | 0x2020_2020
+    bytes & 0xdfdf_dfdf
 }
 
-/// The bit of [`Names::beginnings`] for the first four of `bytes`.
+/// The place in [`Names::beginnings`] for the first four of `bytes`.
 #[inline(always)]
-const fn beginning(bytes: u64) -> u32 {
-    (folded(bytes).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as u32
+const fn beginning(bytes: u64) -> usize {
+    (folded(bytes).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize
 }
 
 impl Names {
@@ -166,35 +170,36 @@ impl Names {
 
     /// Notes how lines with this name, or one that begins so, can begin.
     fn note_beginning(&mut self, text: &[u8], is_prefix: bool) {
-        let mut beginnings = [0; 4];
-        let given = text.len().min(4);
-        beginnings[..given].copy_from_slice(&text[..given]);
-        match (given, is_prefix) {
-            (4, _) => self.set_beginning(beginnings),
-            (3, false) => self.set_beginning([text[0], text[1], text[2], b':']),
-            (2, false) => {
+        let ninth = text.get(8).map_or(ANY, |byte| byte | 0x20);
+        match (text, is_prefix) {
+            (&[a, b, c, d, ..], _) => self.set_beginning([a, b, c, d], ninth),
+            (&[a, b, c], false) => self.set_beginning([a, b, c, b':'], ninth),
+            (&[a, b], false) => {
                 for fourth in 0..=u8::MAX {
-                    self.set_beginning([text[0], text[1], b':', fourth]);
+                    self.set_beginning([a, b, b':', fourth], ninth);
                 }
             }
             // Nearly anything: look at every line.
-            _ => self.beginnings = [u64::MAX; BEGINNINGS],
+            _ => self.beginnings = [ANY; BEGINNINGS],
         }
     }
 
-    fn set_beginning(&mut self, bytes: [u8; 4]) {
-        let bit = beginning(u64::from(u32::from_le_bytes(bytes)));
-        self.beginnings[bit as usize >> 6] |= 1 << (bit & 63);
+    fn set_beginning(&mut self, bytes: [u8; 4], ninth: u8) {
+        let place = &mut self.beginnings[beginning(u64::from(u32::from_le_bytes(bytes)))];
+        *place = if *place == 0 || *place == ninth { ninth } else { ANY };
     }
 
-    /// Whether a header line whose first bytes are `bytes`, in any case, can be one
-    /// of the names, or one that frames the message. Most lines cannot,
+    /// Whether the header line at `start` whose first bytes are `bytes`, in any case,
+    /// can be one of the names, or one that frames the message. Most lines cannot,
     /// and need not be looked at any closer.
     #[inline(always)]
     #[must_use]
-    pub fn may_begin(&self, bytes: u64) -> bool {
-        let bit = hide(beginning(bytes));
-        self.beginnings[bit as usize >> 6 & (BEGINNINGS - 1)] >> (bit & 63) & 1 == 1
+    pub fn may_begin(&self, window: &Window, start: u32, bytes: u64) -> bool {
+        match self.beginnings[beginning(bytes)] {
+            0 => false,
+            ANY => true,
+            ninth => window.byte(start.wrapping_add(8)) | 0x20 == ninth,
+        }
     }
 
     /// The wanted or framing header whose line begins at `start`, where it can be

@@ -17,7 +17,7 @@ mod suspend;
 use crate::head::{self, IN_REQUEST};
 use crate::limits::{MAX_HEAD, MAX_LINE_COUNT};
 use crate::names::{Name, Names};
-use crate::words::{Words, first, first_equal};
+use crate::words::{Words, first_equal, first_marked};
 
 /// Bytes kept from an event for the next one: an unfinished line's beginning.
 pub const CARRY: u32 = 64;
@@ -271,15 +271,16 @@ pub fn copy_line(scan: &mut Scan, turn: &mut Turn, window: &Window, lines: &mut 
 }
 
 /// Does one piece of work: searches up to 64 bytes for a line end and deals
-/// with the line that it ends, or copies up to 64 bytes of a wanted line.
+/// with the line that it ends, and copies up to 64 bytes of a wanted line.
 #[inline(always)]
 pub fn step(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, lines: &mut Lines) -> u32 {
-    match scan.phase {
-        phase::COPY => copy::copy(scan, turn, window, lines),
+    let said = match scan.phase {
+        phase::COPY => stop::NO,
         phase::BODY | phase::CHUNK_DATA => skip_body(scan, turn),
         phase::UNTIL_CLOSE | phase::LOST => stop::LOST,
         _ => search(scan, turn, window, names, lines),
-    }
+    };
+    if said == stop::NO && scan.phase == phase::COPY { copy::copy(scan, turn, window, lines) } else { said }
 }
 
 fn skip_body(scan: &mut Scan, turn: &mut Turn) -> u32 {
@@ -300,19 +301,14 @@ fn skip_body(scan: &mut Scan, turn: &mut Turn) -> u32 {
     stop::MESSAGE
 }
 
-/// The first line feed at or after `from`, within the 64 bytes from the word
-/// that holds `from` on; `u32::MAX` for none.
+/// The first line feed within the 64 bytes from `from` on; `u32::MAX` for none.
 #[inline(always)]
 fn find_line_end(window: &Window, from: u32) -> u32 {
-    let base = from & !7;
-    // Bytes of the first word that lie before `from` are no line ends.
-    let mut before = (1u64 << ((from & 7) * 8)) - 1;
     for word in 0..8 {
-        let found = first_equal(window.aligned_after(base, word as usize) | before, b'\n');
+        let found = first_equal(window.at_after(from, word as usize), b'\n');
         if found != 0 {
-            return base + word * 8 + first(found);
+            return from.wrapping_add(word * 8).wrapping_add(first_marked(found));
         }
-        before = 0;
     }
     u32::MAX
 }
@@ -338,7 +334,7 @@ fn search(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, line
     }
     let found = find_line_end(window, from);
     if found >= turn.end {
-        turn.pos = (from & !7).wrapping_add(64);
+        turn.pos = from.wrapping_add(64);
         return stop::NO;
     }
     turn.pos = found.wrapping_add(1);

@@ -1,16 +1,16 @@
 //! Byte access to arrays of 64-bit words.
 //!
-//! BPF loads of unaligned words compile to eight byte loads, and slices bring
-//! bounds checks that panic. Word arrays with masked indices have neither:
-//! a byte offset is split into a word index, masked to the array's size, and a
-//! shift. Words are little endian, as both supported CPU architectures are.
+//! Slices bring bounds checks that panic. Word arrays with masked byte offsets
+//! have none. Words that are not aligned are read and written at once, which both
+//! supported CPU architectures can. Words are little endian, as both are.
+
+use crate::verifier::{load, store};
 
 /// An array of `N` words whose byte offsets are masked so that
 /// [`Words::at`] never leaves it.
 ///
 /// `MASK + 10 <= N` must hold (checked at compile time): what follows a masked
-/// word is reached without masking again, up to eight words on, and an
-/// unaligned read touches one more.
+/// offset is reached without masking again, up to eight words on.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Words<const N: usize, const MASK: usize> {
@@ -26,84 +26,58 @@ impl<const N: usize, const MASK: usize> Default for Words<N, MASK> {
 impl<const N: usize, const MASK: usize> Words<N, MASK> {
     const FITS: () = assert!(MASK + 10 <= N && (MASK + 1).is_power_of_two());
 
+    /// Where byte `byte` is; 72 bytes from there on are the array's.
+    #[inline(always)]
+    const fn masked(byte: u32) -> usize {
+        const { Self::FITS };
+        byte as usize & (MASK * 8 + 7)
+    }
+
     /// The eight bytes from byte offset `byte` on.
     #[inline(always)]
     #[must_use]
-    pub const fn at(&self, byte: u32) -> u64 {
+    pub fn at(&self, byte: u32) -> u64 {
         self.at_after(byte, 0)
-    }
-
-    /// The aligned word `after` words (up to 8) behind the one that holds byte `byte`.
-    #[inline(always)]
-    #[must_use]
-    pub const fn aligned_after(&self, byte: u32, after: usize) -> u64 {
-        const { Self::FITS };
-        self.words[((byte as usize >> 3) & MASK) + after]
     }
 
     /// The eight bytes from byte offset `byte + 8 * after` on (`after` up to 8).
     #[inline(always)]
     #[must_use]
-    pub const fn at_after(&self, byte: u32, after: usize) -> u64 {
-        const { Self::FITS };
-        let word = ((byte as usize >> 3) & MASK) + after;
-        let shift = (byte & 7) * 8;
-        let low = self.words[word] >> shift;
-        // Two shifts, because a shift by 64 has no defined result.
-        let high = (self.words[word + 1] << 1) << (63 - shift);
-        low | high
+    pub fn at_after(&self, byte: u32, after: usize) -> u64 {
+        debug_assert!(after <= 8);
+        // SAFETY: `masked` leaves room for nine words.
+        #[expect(unsafe_code, reason = "words that are not aligned")]
+        unsafe {
+            load(self.words.as_ptr().cast::<u8>().add(Self::masked(byte)), after)
+        }
     }
 
     /// The byte at offset `byte`.
     #[inline(always)]
     #[must_use]
     pub const fn byte(&self, byte: u32) -> u8 {
-        const { Self::FITS };
-        (self.words[(byte as usize >> 3) & MASK] >> ((byte & 7) * 8)) as u8
+        // SAFETY: as in `at_after`.
+        #[expect(unsafe_code, reason = "a byte of a word")]
+        unsafe {
+            self.words.as_ptr().cast::<u8>().add(Self::masked(byte)).read()
+        }
     }
 
-    /// Writes the eight bytes of `value` at byte offset `byte`, and clears the
-    /// rest of the second word that they touch. Bytes before `byte` are kept.
+    /// Writes the eight bytes of `value` at byte offset `byte`.
     #[inline(always)]
-    pub const fn put(&mut self, byte: u32, value: u64) {
+    pub fn put(&mut self, byte: u32, value: u64) {
         self.put_after(byte, 0, value);
     }
 
     /// As [`Words::put`] at byte offset `byte + 8 * after` (`after` up to 8).
     #[inline(always)]
-    pub const fn put_after(&mut self, byte: u32, after: usize, value: u64) {
-        const { Self::FITS };
-        let word = ((byte as usize >> 3) & MASK) + after;
-        let shift = (byte & 7) * 8;
-        let keep = (1u64 << shift) - 1;
-        self.words[word] = (self.words[word] & keep) | (value << shift);
-        self.words[word + 1] = (value >> 1) >> (63 - shift);
-    }
-
-    /// As [`Words::at_after`] for one word after the other (`after` up to 8):
-    /// `low` is the aligned word `after`, and becomes the next one.
-    #[inline(always)]
-    pub(crate) const fn next(&self, byte: u32, after: usize, low: &mut u64) -> u64 {
-        let shift = (byte & 7) * 8;
-        let next = self.aligned_after(byte, after + 1);
-        let value = *low >> shift | (next << 1) << (63 - shift);
-        *low = next;
-        value
-    }
-
-    /// Replaces the aligned word `after` words (up to 8) behind the one that holds
-    /// byte `byte`.
-    #[inline(always)]
-    pub(crate) const fn set_aligned(&mut self, byte: u32, after: usize, value: u64) {
-        const { Self::FITS };
-        self.words[((byte as usize >> 3) & MASK) + after] = value;
-    }
-
-    /// The bytes of the word at `byte` that lie before it.
-    #[inline(always)]
-    #[must_use]
-    pub(crate) const fn held(&self, byte: u32) -> u64 {
-        self.aligned_after(byte, 0) & ((1u64 << ((byte & 7) * 8)) - 1)
+    pub fn put_after(&mut self, byte: u32, after: usize, value: u64) {
+        debug_assert!(after <= 8);
+        // SAFETY: as in `at_after`.
+        #[expect(unsafe_code, reason = "words that are not aligned")]
+        unsafe {
+            store(self.words.as_mut_ptr().cast::<u8>().add(Self::masked(byte)), after, value);
+        }
     }
 
     /// The words, for whole-buffer copies.
@@ -120,7 +94,8 @@ impl<const N: usize, const MASK: usize> Words<N, MASK> {
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const LOW7: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-const HIGH: u64 = 0x8080_8080_8080_8080;
+/// The high bit of every byte.
+pub const HIGH: u64 = 0x8080_8080_8080_8080;
 
 /// The high bit of every byte of `word` that equals `byte`, exactly (no byte
 /// influences its neighbour).
@@ -150,12 +125,12 @@ pub const fn range_mask(word: u64, low: u8, high: u8) -> u64 {
     reaches & !passes & !word & HIGH
 }
 
-/// Whether every byte of `word` is within 0x20 to 0x7e. (A carry or borrow comes
-/// only from a byte that is not.)
+/// Has no bit of [`HIGH`] if every byte of `word` is within 0x20 to 0x7e. (A carry
+/// or borrow comes only from a byte that is not.)
 #[inline(always)]
 #[must_use]
-pub const fn is_plain(word: u64) -> bool {
-    (word | word.wrapping_sub(ONES * 0x20) | word.wrapping_add(ONES)) & HIGH == 0
+pub const fn plain(word: u64) -> u64 {
+    word | word.wrapping_sub(ONES * 0x20) | word.wrapping_add(ONES)
 }
 
 /// Not zero if a byte of `word` is below 0x20, as line ends are; for some others, too.
@@ -200,6 +175,15 @@ pub const fn lower(word: u64) -> u64 {
 pub const fn first(mask: u64) -> u32 {
     let below = (mask & mask.wrapping_neg()).wrapping_sub(1) & HIGH;
     ((below >> 7).wrapping_mul(ONES) >> 56) as u32
+}
+
+/// As [`first`], in fewer operations: the index of the lowest byte that is marked in
+/// `mask`, of which one is.
+#[inline(always)]
+#[must_use]
+pub const fn first_marked(mask: u64) -> u32 {
+    // The factor's bytes are their own places, counted from above.
+    (((mask & mask.wrapping_neg()) >> 7).wrapping_mul(0x0001_0203_0405_0607) >> 56) as u32
 }
 
 /// `word` with all but its first `count` bytes cleared (`count` up to 8).

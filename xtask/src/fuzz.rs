@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
 
 const TARGET: &str = "scan";
 
-/// What cargo-fuzz passes, without a sanitizer: these need no nightly compiler, and the fuzzed code has no `unsafe`.
+/// What cargo-fuzz passes, without a sanitizer: these need no nightly compiler, and all that is `unsafe` is masked.
 const INSTRUMENT: [&str; 7] = [
     "--cfg=fuzzing",
     "-Cpasses=sancov-module",

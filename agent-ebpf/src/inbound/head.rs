@@ -142,10 +142,8 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -
         claim.flags |= claim_flag::EVENT_LOOP;
     }
     // A thread of Puma leaves a request whose body is late to the reactor, and goes on to another.
-    let hands_on = runtime::of(tgid) == kind::PUMA;
-    executor::replace(tid, |before| {
-        claim.beside(before, |before| !(hands_on && before.is_incomplete()) && executor::is_open(before))
-    })
+    let hands_on = |before: &Claim| before.is_incomplete() && runtime::of(tgid) == kind::PUMA;
+    executor::replace(tid, |before| claim.beside(before, |before| !hands_on(before) && executor::is_open(before)))
 }
 
 /// See [`attribution::is_carrier`].

@@ -95,14 +95,12 @@ impl Table {
     /// table's.
     #[inline(always)]
     pub(super) fn find(&self, window: &Window, start: u32) -> Option<&Known> {
-        let mut low = window.aligned_after(start, 0);
-        let mut bytes = window.next(start, 0, &mut low);
+        let mut bytes = window.at(start);
         let known = &self.places[hide(place(bytes, self.seed)) as usize & (PLACES - 1)];
         if known.len == 0 {
             return None;
         }
-        for word in hide(0)..NAME_WORDS as u32 {
-            let word = word as usize;
+        for word in 0..NAME_WORDS {
             let common = known.common[word];
             if (bytes ^ known.line[word]) & common != 0 {
                 return None;
@@ -111,7 +109,7 @@ impl Table {
             if common >> 56 == 0 {
                 break;
             }
-            bytes = window.next(start, word + 1, &mut low);
+            bytes = window.at_after(start, word + 1);
         }
         Some(known)
     }

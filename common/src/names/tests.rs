@@ -61,7 +61,11 @@ fn sixty_four_alike_names_are_all_found() {
 
 /// Whether a line that begins so is looked at.
 fn looks_at(table: &Names, line: &str) -> bool {
-    table.may_begin(name_of(line.as_bytes())[0])
+    let mut window = Window::default();
+    for (to, from) in window.as_words_mut().iter_mut().zip(name_of(line.as_bytes())) {
+        *to = from;
+    }
+    table.may_begin(&window, 0, window.at(0))
 }
 
 #[test]
@@ -70,6 +74,7 @@ fn only_lines_that_can_matter_are_looked_at() {
     for line in ["TraceParent: 1", "b3: 1", "B3:1", "x-A: 1", "uberctx-a: 1", "Content-Length : 1", "Upgrade: a"] {
         assert!(looks_at(&table, line), "{line}");
     }
+    assert!(!looks_at(&table, "Content-Type: text/plain"), "the ninth byte is another");
     let others = ["Host: a", "User-Agent: a", "Accept: a", "Cookie: a", "Referer: a", "Pragma: a", "Date: a"];
     // A hash lets some through; they are compared in full.
     assert!(others.iter().filter(|line| looks_at(&table, line)).count() < others.len() / 2);

@@ -4,7 +4,7 @@ use super::{Lines, Scan, Text, Turn, Window, phase, stop};
 use crate::head;
 use crate::limits::{MAX_LINE_COUNT, MAX_LINES};
 use crate::verifier::hide;
-use crate::words::{above_space, is_plain, keep_first, literal, not_text};
+use crate::words::{HIGH, above_space, keep_first, literal, not_text, plain};
 
 /// Eight spaces.
 const SPACES: u64 = literal("        ");
@@ -59,41 +59,76 @@ pub(super) fn copy(scan: &mut Scan, turn: &mut Turn, window: &Window, lines: &mu
 /// Copies `count` bytes (up to 64) from `start` in the window to `to` in `text`.
 /// Returns whether one of them is illegal, and whether one is visible.
 ///
-/// By aligned words of `text`: so each byte is shifted once. The first word
-/// begins with bytes that were there before, and bytes after the last one are
-/// written over by whoever goes on.
+/// Up to eight bytes after the last one are written over by whoever goes on.
 #[inline(always)]
 fn words(window: &Window, start: u32, count: u32, text: &mut Text, to: u32) -> (bool, bool) {
-    let before = to & 7;
-    let end = count.wrapping_add(before);
-    let shift = before * 8;
-    let first = window.at(start) << shift;
-    text.set_aligned(to, 0, text.held(to) | first);
-    let mut bytes = first | SPACES & ((1u64 << shift) - 1);
-    // What the second word begins with. (The line may begin where the window does.)
-    let from = start.wrapping_add(8).wrapping_sub(before);
-    let mut low = window.aligned_after(from, 0);
-    let mut illegal = false;
-    let mut visible = false;
-    for word in hide(0)..9 {
-        let left = end.wrapping_sub(word * 8);
-        if left < 8 {
-            let own = keep_first(u64::MAX, left);
-            bytes = bytes & own | SPACES & !own;
+    let mut seen = Seen::default();
+    if count < 8 {
+        let bytes = window.at(start);
+        text.put(to, bytes);
+        seen.look_at(own(bytes, count));
+    } else {
+        for word in 0..7 {
+            if count <= word as u32 * 8 + 8 {
+                break;
+            }
+            let bytes = window.at_after(start, word);
+            text.put_after(to, word, bytes);
+            seen.look_at(bytes);
         }
-        if is_plain(bytes) {
-            visible |= bytes != SPACES;
-        } else {
-            illegal |= not_text(bytes) != 0;
-            visible |= above_space(bytes) != 0;
-        }
-        if left <= 8 || word == 8 {
+        // The last eight, of which some may have been copied before.
+        let last = count.wrapping_sub(8);
+        let bytes = window.at(start.wrapping_add(last));
+        text.put(to.wrapping_add(last), bytes);
+        seen.look_at(bytes);
+    }
+    if seen.is_plain() { (false, seen.others != 0) } else { unusual(window, start, count) }
+}
+
+/// What the bytes of a value are: all that is usual needs no branch for each word.
+#[derive(Default)]
+struct Seen {
+    /// With a high bit, as in [`plain`], where one is not plain.
+    unusual: u64,
+    /// Not zero where one is no space.
+    others: u64,
+}
+
+impl Seen {
+    #[inline(always)]
+    const fn look_at(&mut self, bytes: u64) {
+        self.unusual |= plain(bytes);
+        self.others |= bytes ^ SPACES;
+    }
+
+    #[inline(always)]
+    const fn is_plain(&self) -> bool {
+        self.unusual & HIGH == 0
+    }
+}
+
+/// As [`words`], without copying, where tabs may be among them or what is no text at all.
+#[inline(always)]
+fn unusual(window: &Window, start: u32, count: u32) -> (bool, bool) {
+    let mut illegal = 0;
+    let mut visible = 0;
+    for word in hide(0)..8 {
+        let left = count.wrapping_sub(word * 8);
+        let bytes = own(window.at_after(start, word as usize), left.min(8));
+        illegal |= not_text(bytes);
+        visible |= above_space(bytes);
+        if left <= 8 {
             break;
         }
-        bytes = window.next(from, word as usize, &mut low);
-        text.set_aligned(to, word as usize + 1, bytes);
     }
-    (illegal, visible)
+    (illegal != 0, visible != 0)
+}
+
+/// The first `count` of `bytes` (up to 8), and spaces.
+#[inline(always)]
+const fn own(bytes: u64, count: u32) -> u64 {
+    let own = keep_first(u64::MAX, count);
+    bytes & own | SPACES & !own
 }
 
 #[inline(always)]
@@ -132,8 +167,9 @@ mod tests {
             (0..8).flat_map(|start| (32..40).flat_map(move |to| (0..=64).map(move |count| (start, to, count))))
         {
             let mut text = Text::default();
-            text.put(24, u64::MAX);
-            text.put(32, u64::MAX);
+            for word in 3..13 {
+                text.put(word * 8, u64::MAX);
+            }
             assert_eq!(words(&plain, start, count, &mut text, to), (false, count > 0), "{start} {to} {count}");
             for byte in 24..to + count {
                 let expected = if byte < to { 0xff } else { plain.byte(start + byte - to) };

@@ -146,11 +146,11 @@ pub(super) fn header(
 #[inline(always)]
 pub(super) fn begin(scan: &mut Scan, lines: &mut Lines, name: &Name) {
     let len = scan.name_len;
-    for word in hide(0)..8 {
-        if word * 8 > len {
+    for (word, bytes) in name.iter().enumerate() {
+        if word as u32 * 8 > len {
             break;
         }
-        lines.text.put_after(scan.lines_len, word as usize, name[word as usize]);
+        lines.text.put_after(scan.lines_len, word, *bytes);
     }
     scan.tail = len.wrapping_add(1);
     scan.flags &= !head::HAS_TEXT;
@@ -170,7 +170,7 @@ enum Taken {
 /// and its colon.
 #[inline(always)]
 fn take_apart(scan: &Scan, name: &mut Name, window: &Window, names: &Names, start: u32, end: u32) -> Taken {
-    if !names.may_begin(keep_first(window.at(start), end.wrapping_sub(start).min(8))) {
+    if !names.may_begin(window, start, keep_first(window.at(start), end.wrapping_sub(start).min(8))) {
         return Taken::NoInterest;
     }
     if scan.flags & head::IN_REQUEST == 0 && !head::may_frame(window, start) {

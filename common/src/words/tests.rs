@@ -12,13 +12,16 @@ proptest! {
         for (index, byte) in bytes.iter().enumerate() {
             let bit = 0x80u64 << (index * 8);
             prop_assert_eq!(equal_mask(word, wanted) & bit != 0, *byte == wanted);
-            prop_assert!(is_plain(word) == bytes.iter().all(|byte| (0x20..=0x7e).contains(byte)));
+            prop_assert!((plain(word) & HIGH == 0) == bytes.iter().all(|byte| (0x20..=0x7e).contains(byte)));
             prop_assert_eq!(range_mask(word, low, high) & bit != 0, (low..=high).contains(byte));
         }
         prop_assert_eq!(lower(word).to_le_bytes(), bytes.map(|byte| byte.to_ascii_lowercase()));
         let position = bytes.iter().position(|byte| *byte == wanted).unwrap_or(8);
         prop_assert_eq!(first(equal_mask(word, wanted)), position as u32);
         prop_assert_eq!(first(first_equal(word, wanted)), position as u32);
+        if position < 8 {
+            prop_assert_eq!(first_marked(first_equal(word, wanted)), position as u32);
+        }
     }
 
     #[test]
@@ -38,7 +41,8 @@ proptest! {
         words.put(offset, value);
         let _ = words.at(offset);
         let _ = words.byte(offset);
-        let _ = words.aligned_after(offset, 0);
+        let _ = words.at_after(offset, 8);
+        words.put_after(offset, 8, value);
     }
 }
 
