@@ -309,8 +309,9 @@ mod syscall {
     pub(super) const GO_FIRST: usize = 80;
     pub(super) const GO_SECOND: usize = 40;
     pub(super) const GO_GOROUTINE: usize = 8;
-    // RIP
+    // RIP, RSP
     pub(super) const INSTRUCTION: usize = 128;
+    pub(super) const STACK: usize = 152;
     // The flags, and whether JBE branches: CF or ZF is set (Intel SDM, Jcc).
     pub(super) const FLAGS: usize = 144;
     pub(super) const fn is_lower_or_same(flags: u64) -> bool {
@@ -336,8 +337,9 @@ mod syscall {
     pub(super) const GO_FIRST: usize = 0;
     pub(super) const GO_SECOND: usize = 8;
     pub(super) const GO_GOROUTINE: usize = 224;
-    // PC
+    // PC, SP
     pub(super) const INSTRUCTION: usize = 256;
+    pub(super) const STACK: usize = 248;
     // PSTATE, and whether B.LS branches: C is clear or Z is set (Arm ARM, C1.2.4).
     pub(super) const FLAGS: usize = 264;
     pub(super) const fn is_lower_or_same(flags: u64) -> bool {
@@ -423,6 +425,12 @@ impl Registers {
     #[inline(always)]
     pub(crate) fn instruction(self) -> u64 {
         self.at(syscall::INSTRUCTION)
+    }
+
+    /// The stack pointer.
+    #[inline(always)]
+    pub(crate) fn stack(self) -> u64 {
+        self.at(syscall::STACK)
     }
 
     /// The current goroutine.

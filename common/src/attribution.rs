@@ -21,14 +21,17 @@ pub mod kind {
     /// It is part of what serves one connection ([`super::connection`]), whichever
     /// request that has.
     pub const CONNECTION: u8 = 3;
+    /// It is a goroutine that writes what others hand to a connection of Go's
+    /// `net/http`: the claim is that of whoever has done so last.
+    pub const WRITER: u8 = 4;
 }
 
 /// Bits of [`Claim::flags`].
 pub mod flag {
     /// The thread drives an event loop; it never has a claim again.
     pub const EVENT_LOOP: u8 = 1;
-    /// Its holder was handed a request to write by who has the claim.
-    pub const HANDED: u8 = 1 << 1;
+    /// Its holder's next request goes to a connection to which others may have handed theirs.
+    pub const SHARES: u8 = 1 << 1;
     /// More of the request's body is to come: who has read so far may wait for
     /// it, or hand the request on and do something else.
     pub const INCOMPLETE: u8 = 1 << 2;
@@ -45,7 +48,8 @@ pub mod flag {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Claim {
-    /// The context; for [`kind::CONNECTION`] the connection's key.
+    /// The context; for [`kind::CONNECTION`] the connection's key, for
+    /// [`kind::WRITER`] where its connection is in memory.
     pub id: u64,
     /// For [`kind::SHARED`]: the newest head of the process when it was made.
     /// For [`kind::OWN`]: the key of the connection whose tasks it comes from, or 0.
@@ -206,6 +210,16 @@ impl Claim {
         claim.id = key;
         claim.tgid = tgid;
         claim.kind = kind::CONNECTION;
+        claim
+    }
+
+    /// The claim of a goroutine that writes for the connection object at `address`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn writer(address: u64) -> Self {
+        let mut claim = Self::none(Reason::NoContext);
+        claim.id = address;
+        claim.kind = kind::WRITER;
         claim
     }
 

@@ -15,15 +15,14 @@ static TASKS: HashMap<Object, Claim> = HashMap::with_max_entries(65_536, 0);
 /// The claim of `task`.
 #[inline(always)]
 pub(crate) fn of(task: Object) -> Claim {
-    // SAFETY: copied at once.
-    unsafe { TASKS.get(task) }.copied().unwrap_or(Claim::none(Reason::NoContext))
+    find(task).unwrap_or(Claim::none(Reason::NoContext))
 }
 
-/// Whether anything is known of `task`.
+/// The claim of `task`, if anything is known of it.
 #[inline(always)]
-pub(crate) fn is_known(task: Object) -> bool {
-    // SAFETY: looked at only.
-    unsafe { TASKS.get(task) }.is_some()
+pub(crate) fn find(task: Object) -> Option<Claim> {
+    // SAFETY: copied at once.
+    unsafe { TASKS.get(task) }.copied()
 }
 
 /// Makes `claim` the one of `task`. Returns false if the table is full.

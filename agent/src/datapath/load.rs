@@ -248,8 +248,7 @@ impl Datapath {
             }
         }
         clear::<Raw<Claim>>(self.map("TASKS")?, id);
-        clear::<Raw<Claim>>(self.map("GO_REQUESTS")?, id);
-        clear::<u64>(self.map("GO_TRIPS")?, id);
+        clear::<Raw<Claim>>(self.map("GO_CONNECTIONS")?, id);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ const ARM_CALL: u32 = 0x9400_0000;
 /// Bytes of what PUSH puts on the stack.
 const WORD: i32 = 8;
 
-fn decode(code: &[u8], function: Function) -> Decoder<'_> {
+pub(super) fn decode(code: &[u8], function: Function) -> Decoder<'_> {
     Decoder::with_ip(64, code, function.offset, DecoderOptions::NONE)
 }
 

@@ -39,7 +39,7 @@ pub(super) fn loop_points(path: &Path) -> Result<Vec<Point>, String> {
 pub(super) fn listen_points(path: &Path) -> Result<Vec<Point>, String> {
     in_library(path, C_LIBRARY, |library| {
         let listen = library.functions(&[LISTEN]).remove(LISTEN).ok_or("its C library has no listen")?;
-        Ok(vec![Point { program: "libc_listen", offset: library.entry(listen) }])
+        Ok(vec![Point::new("libc_listen", library.entry(listen))])
     })
 }
 
@@ -51,7 +51,7 @@ fn find(path: &Path, waits: &'static str, syscall: Option<&'static str>) -> Resu
         }
         let wanted = FUNCTIONS.map(|name| (name, waits)).into_iter().chain(syscall.map(|program| (SYSCALL, program)));
         let found = wanted.filter_map(|(name, program)| {
-            functions.get(name).map(|function| Point { program, offset: library.entry(*function) })
+            functions.get(name).map(|function| Point::new(program, library.entry(*function)))
         });
         Ok(found.collect())
     })

@@ -46,7 +46,10 @@ pub(crate) fn inspect(id: u32) -> std::io::Result<Inspection> {
     let executable = std::fs::read_link(&path)?;
     let support = examine(&path).unwrap_or(Support::None).of_process(id);
     let at = |points: Vec<Point>, file: &Path| -> Vec<Place> {
-        points.into_iter().map(|Point { program, offset }| Place { program, file: file.to_owned(), offset }).collect()
+        points
+            .into_iter()
+            .map(|Point { program, offset, .. }| Place { program, file: file.to_owned(), offset })
+            .collect()
     };
     let mut found = Inspection {
         process: id,
@@ -58,10 +61,10 @@ pub(crate) fn inspect(id: u32) -> std::io::Result<Inspection> {
     };
     match support {
         Support::None => {}
-        Support::Go(points) => {
+        Support::Go(go) => {
             found.runtime = "go";
             found.told_apart_by = "goroutines";
-            found.probes = at(points, &executable);
+            found.probes = at([go.points, go.flush].concat(), &executable);
         }
         Support::Refused { runtime, reason } => {
             found.runtime = runtime;
@@ -83,10 +86,10 @@ pub(crate) fn inspect(id: u32) -> std::io::Result<Inspection> {
                 Err(reason) => found.reason = Some(reason),
             }
         }
-        Support::Fpm(fpm) => {
+        Support::Fpm(points) => {
             found.runtime = "php-fpm";
             found.told_apart_by = "processes: a worker has one request at a time";
-            found.probes = at(fpm.points, &executable);
+            found.probes = at(points, &executable);
         }
         Support::Python => {
             found.runtime = "python";

@@ -7,6 +7,7 @@ mod epoll;
 mod go;
 mod inspect;
 mod jvm;
+mod kept;
 mod mapped;
 mod news;
 mod pclntab;
@@ -14,6 +15,7 @@ mod php;
 mod point;
 mod python;
 mod ruby;
+mod sockets;
 mod support;
 mod tracker;
 

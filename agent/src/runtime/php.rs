@@ -14,23 +14,15 @@ const GLOBALS: &str = "sapi_globals";
 /// The function for scripts that completes the response early. It is PHP-FPM's alone.
 const FINISH: &str = "fastcgi_finish_request";
 
-/// What is known of an executable file of PHP-FPM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fpm {
-    /// What is to be attached, in this order: what ends requests first.
-    pub(super) points: Vec<Point>,
-    /// How far behind the function that begins a request its globals are.
-    pub(super) globals: u64,
-}
-
-/// What is to be attached to `executable`; an error if it is PHP-FPM and not understood, `None` if it is not.
-pub(super) fn examine(executable: &Executable<'_>) -> Option<Result<Fpm, String>> {
+/// What is to be attached to `executable`, in this order: what ends requests first. An error if it is PHP-FPM and not
+/// understood, `None` if it is not.
+pub(super) fn examine(executable: &Executable<'_>) -> Option<Result<Vec<Point>, String>> {
     let (startup, _) = executable.exported(STARTUP)?;
     let names = executable.texts(FINISH);
     (!names.is_empty()).then(|| understand(executable, startup, &names))
 }
 
-fn understand(executable: &Executable<'_>, startup: u64, names: &[u64]) -> Result<Fpm, String> {
+fn understand(executable: &Executable<'_>, startup: u64, names: &[u64]) -> Result<Vec<Point>, String> {
     let (shutdown, _) =
         executable.exported(SHUTDOWN).ok_or_else(|| format!("the function {SHUTDOWN} was not found"))?;
     let (globals, _) = executable
@@ -45,11 +37,11 @@ fn understand(executable: &Executable<'_>, startup: u64, names: &[u64]) -> Resul
     };
     let at = |program, address| {
         let offset = executable.code_offset(address).ok_or("a function is outside of its code")?;
-        Ok::<_, String>(Point { program, offset })
+        Ok::<_, String>(Point::new(program, offset))
     };
-    let finish = Point { program: "php_finishes", offset: finish };
-    let points = vec![finish, at("php_ends", shutdown)?, at("php_begins", startup)?];
-    Ok(Fpm { points, globals: globals.wrapping_sub(startup) })
+    // How far behind the function that begins a request its globals are.
+    let begin = Point { cookie: Some(globals.wrapping_sub(startup)), ..at("php_begins", startup)? };
+    Ok(vec![Point::new("php_finishes", finish), at("php_ends", shutdown)?, begin])
 }
 
 #[cfg(test)]

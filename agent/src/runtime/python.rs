@@ -133,7 +133,7 @@ pub(super) fn examine(path: &Path) -> Result<Interpreter, String> {
     let dealloc = executable.word(context + type_object::DEALLOC).and_then(|address| executable.entry_at(address));
     let dealloc = dealloc.ok_or("the function that frees contexts was not found")?;
     // First what forgets: a context's memory may have been another's.
-    let mut points = vec![Point { program: "python_forgets", offset: dealloc }];
+    let mut points = vec![Point::new("python_forgets", dealloc)];
     points.extend(copies(&executable, context)?);
     Ok(Interpreter { points, python })
 }
@@ -151,13 +151,13 @@ fn copies(executable: &Executable<'_>, context: u64) -> Result<Vec<Point>, Strin
     let tail = any.iter().all(Option::is_some).then(|| executable.tail_of(copy, size)).flatten();
     let mut points = Vec::new();
     for offset in any.into_iter().flatten() {
-        points.push(Point { program: "python_copies_any", offset });
+        points.push(Point::new("python_copies_any", offset));
         if tail.is_none() {
-            points.push(Point { program: "python_copies", offset });
+            points.push(Point::new("python_copies", offset));
         }
     }
     let offset = tail.or_else(|| executable.entry_at(copy)).ok_or_else(|| format!("{COPY} has no code"))?;
-    points.push(Point { program: "python_copies", offset });
+    points.push(Point::new("python_copies", offset));
     Ok(points)
 }
 
@@ -221,7 +221,7 @@ pub(super) fn c_library_points(path: &Path) -> Result<Vec<Point>, String> {
         let mut points = Vec::new();
         for (name, function) in functions {
             let program = if name == LISTEN { "libc_listen" } else { "libc_accept" };
-            points.push(Point { program, offset: library.entry(function) });
+            points.push(Point::new(program, library.entry(function)));
         }
         if points.is_empty() { Err(format!("its C library has no {}", ACCEPTS[1])) } else { Ok(points) }
     })
@@ -269,8 +269,8 @@ pub(super) fn uvloop_points(path: &Path) -> Result<Vec<Point>, String> {
         for (name, program) in UVLOOP {
             let function = functions.get(name).ok_or("uvloop has no symbol table, or another version's functions")?;
             let offset = library.entry(*function);
-            points.push(Point { program: "uvloop_returns", offset });
-            points.push(Point { program, offset });
+            points.push(Point::new("uvloop_returns", offset));
+            points.push(Point::new(program, offset));
         }
         Ok(points)
     })

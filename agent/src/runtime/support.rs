@@ -7,9 +7,9 @@ use std::path::Path;
 use object::Architecture;
 
 use super::elf::Executable;
-use super::php::{self, Fpm};
+use super::go::{self, Go};
 use super::point::Point;
-use super::{go, jvm, python, ruby};
+use super::{jvm, php, python, ruby};
 
 /// An executable file: its file system, its number there, and when it changed last.
 pub(super) type Identity = (u64, u64, i64);
@@ -20,7 +20,7 @@ pub(super) enum Support {
     /// Nothing, or it is not known yet.
     None,
     /// A Go program.
-    Go(Vec<Point>),
+    Go(Go),
     /// A Java virtual machine.
     Jvm,
     /// Ruby.
@@ -28,7 +28,7 @@ pub(super) enum Support {
     /// Python.
     Python,
     /// PHP-FPM.
-    Fpm(Fpm),
+    Fpm(Vec<Point>),
     /// A runtime that is known but not understood.
     Refused {
         /// Its name.
@@ -64,14 +64,14 @@ pub(super) fn examine(path: &Path) -> Option<Support> {
     let data = unsafe { memmap2::Mmap::map(&file) }.ok()?;
     let executable = &Executable::parse(&data)?;
     let architecture = if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 };
-    Some(match go::points(executable, architecture) {
-        Some(Ok(points)) => Support::Go(points),
+    Some(match go::examine(executable, architecture) {
+        Some(Ok(go)) => Support::Go(go),
         Some(Err(reason)) => Support::Refused { runtime: "go", reason },
         None if jvm::is_launcher(executable) => Support::Jvm,
         None if python::is_interpreter(executable) => Support::Python,
         None if ruby::is_interpreter(executable) => Support::Ruby,
         None => match php::examine(executable) {
-            Some(Ok(fpm)) => Support::Fpm(fpm),
+            Some(Ok(points)) => Support::Fpm(points),
             Some(Err(reason)) => Support::Refused { runtime: "php-fpm", reason },
             None => Support::None,
         },

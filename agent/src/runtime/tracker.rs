@@ -126,11 +126,11 @@ impl Tracker {
         let attached = match support.of_process(id) {
             Support::None => Ok(Some(kind::NONE)),
             Support::Refused { reason, .. } => Err(anyhow::anyhow!(reason)),
-            Support::Go(points) => self.attach(datapath, &points, &path, id).map(|()| Some(kind::GO)),
+            Support::Go(go) => self.attach_to_go(datapath, &go, &path, id).map(|()| Some(kind::GO)),
             Support::Jvm => self.attach_to_waits(datapath, id, kind::JVM),
             Support::Ruby => self.attach_to_ruby(datapath, id),
             Support::Python => self.attach_to_python(datapath, id),
-            Support::Fpm(fpm) => self.attach_to_fpm(datapath, &fpm, &path, id).map(|()| Some(kind::PHP_FPM)),
+            Support::Fpm(points) => self.attach_to_fpm(datapath, &points, &path, id).map(|()| Some(kind::PHP_FPM)),
         };
         let kind = match attached {
             Ok(None) => {

@@ -5,15 +5,15 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use aya::programs::UProbe;
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
+use aya::programs::uprobe::UProbeScope;
 use baton_common::attribution::Claim;
 use baton_common::runtime::{Python, kind, loaded};
 
-use super::super::php::Fpm;
+use super::super::go::Go;
 use super::super::point::Point;
 use super::super::python::{self, Loaded};
 use super::super::support::identity;
-use super::super::{epoll, mapped, ruby};
+use super::super::{epoll, mapped, ruby, sockets};
 use super::{Probe, Tracker};
 use crate::datapath::load::Datapath;
 use crate::datapath::pod::Raw;
@@ -39,6 +39,22 @@ impl Tracker {
         Ok(Some(kind))
     }
 
+    /// Attaches to Go.
+    pub(super) fn attach_to_go(
+        &mut self,
+        datapath: &mut Datapath,
+        go: &Go,
+        path: &Path,
+        id: u32,
+    ) -> anyhow::Result<()> {
+        self.attach(datapath, &go.points, path, id)?;
+        // Only now: connections that are opened from here on are seen.
+        if !go.flush.is_empty() && sockets::may_have_connections(id) {
+            self.attach(datapath, &go.flush, path, id)?;
+        }
+        Ok(())
+    }
+
     /// Attaches to Ruby, for Puma if that is loaded; `None` if it is too early for that.
     pub(super) fn attach_to_ruby(&mut self, datapath: &mut Datapath, id: u32) -> anyhow::Result<Option<u32>> {
         if ruby::has_puma(id) {
@@ -53,7 +69,7 @@ impl Tracker {
     pub(super) fn attach_to_fpm(
         &mut self,
         datapath: &mut Datapath,
-        fpm: &Fpm,
+        points: &[Point],
         path: &Path,
         id: u32,
     ) -> anyhow::Result<()> {
@@ -63,12 +79,11 @@ impl Tracker {
         // So that it is not looked at again, and forgotten where this fails.
         self.attached.entry(id).or_default();
         if shared.probes.is_empty() {
-            for Point { program, offset } in &fpm.points {
-                let location = UProbeAttachLocation::AbsoluteOffset(*offset);
-                let point = UProbeAttachPoint { location, cookie: Some(fpm.globals) };
+            for point in points {
+                let program = point.program;
                 let link = datapath
                     .probe(program)?
-                    .attach(point, path, UProbeScope::AllProcesses)
+                    .attach(point.place(), path, UProbeScope::AllProcesses)
                     .with_context(|| format!("failed to attach {program}"))?;
                 shared.probes.push(Probe { program, link });
             }
@@ -174,10 +189,11 @@ impl Tracker {
         id: u32,
     ) -> anyhow::Result<()> {
         let process = NonZeroU32::new(id).context("no process has the number 0")?;
-        for Point { program, offset } in points {
+        for point in points {
+            let program = point.program;
             let probe: &mut UProbe = datapath.probe(program)?;
             let link = probe
-                .attach(UProbeAttachLocation::AbsoluteOffset(*offset), path, UProbeScope::OneProcess(process))
+                .attach(point.place(), path, UProbeScope::OneProcess(process))
                 .with_context(|| format!("failed to attach {program}"))?;
             self.attached.entry(id).or_default().push(Probe { program, link });
         }
