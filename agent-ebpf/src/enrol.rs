@@ -64,7 +64,7 @@ pub fn sock_ops_enrol(ctx: SockOpsContext) -> u32 {
         BPF_SOCK_OPS_TCP_CONNECT_CB => connect(sk),
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => connected(ctx.ops, sk),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => accepted(ctx.ops, sk),
-        BPF_SOCK_OPS_RTT_CB => leave::acknowledged(sk),
+        BPF_SOCK_OPS_RTT_CB => leave::acknowledged(ctx.ops, sk),
         _ => {}
     }
     1
@@ -146,7 +146,7 @@ fn remote_ip6(ops: *mut bpf_sock_ops) -> [u32; 4] {
 }
 
 /// The workload whose cgroup directory holds the socket.
-fn workload_of(tcp: Tcp) -> Option<u32> {
+pub(crate) fn workload_of(tcp: Tcp) -> Option<u32> {
     let mut cgroup = tcp.cgroup();
     for _ in 0..MAX_DEPTH {
         if !cgroup.exists() {

@@ -86,6 +86,14 @@ impl Tcp {
         field!(self, tcp_snd_una as u32)
     }
 
+    /// How many bytes were ever written, modulo 2³², as `tcp_info` counts those
+    /// that were acknowledged.
+    #[inline(always)]
+    pub(crate) fn written(self) -> u32 {
+        let acknowledged = field!(self, tcp_bytes_acked as u64) as u32;
+        acknowledged.wrapping_add(self.write_seq().wrapping_sub(self.snd_una()))
+    }
+
     /// Sequence number after the last byte that was read.
     #[inline(always)]
     pub(crate) fn copied_seq(self) -> u32 {

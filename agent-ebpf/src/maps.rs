@@ -3,9 +3,10 @@
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::lpm_trie::LpmTrie;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf, SockHash, Stack};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerfEventArray, ProgramArray, RingBuf, SockHash, Stack};
 use baton_common::attribution::{Claim, Context, Process};
 use baton_common::flow::counter;
+use baton_common::leave::Frozen;
 use baton_common::names::Names;
 use baton_common::policy::{AddressKey, MAX_WORKLOADS, Settings, Workload};
 use baton_common::socket::Socket;
@@ -20,6 +21,23 @@ pub(crate) static SOCKETS: SkStorage<Socket> = SkStorage::new();
 /// `sk_msg` program must not refer to it: a cycle would keep both alive.
 #[map]
 pub(crate) static MEMBERS: SockHash<u64> = SockHash::with_max_entries(65536, 0);
+
+/// What the program does that is attached to [`MEMBERS`] where that map outlives
+/// baton; see `outbound/gate.rs`.
+#[map]
+pub(crate) static DOOR: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// What looks at messages while baton lives, behind [`DOOR`].
+#[map]
+pub(crate) static GATE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// Holds an event in its first place while baton lives.
+#[map]
+pub(crate) static ALIVE: PerfEventArray<u8> = PerfEventArray::new(0);
+
+/// Members whose receive side stands still, so that they can leave, by socket cookie.
+#[map]
+pub(crate) static FROZEN: HashMap<u64, Frozen> = HashMap::with_max_entries(baton_common::leave::BATCH, 0);
 
 /// Contexts by slot. User space sets the size.
 #[map]

@@ -96,6 +96,10 @@ pub(crate) struct Run {
     /// Where to answer /healthz and /readyz, with --kubernetes
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9640")]
     pub(crate) health: SocketAddr,
+    /// Keep what open connections need in DIR of a BPF file system (/sys/fs/bpf/baton) when all of
+    /// baton is killed at once, as in a container; the next daemon with DIR takes them over
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pin_dir: Option<PathBuf>,
     /// Where `baton watch` finds this daemon
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub(crate) socket: PathBuf,

@@ -50,6 +50,14 @@ pub(crate) enum Failure {
         "the self-test failed: {0}. Nothing was attached, since baton could break connections here; `baton doctor` shows all findings, and another kernel may do"
     )]
     SelfTest(String),
+    /// The directory for what outlives baton cannot be used.
+    #[error("cannot use {} for what outlives baton: {why}; name another --pin-dir", path.display())]
+    Pins {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// The command of `baton exec` cannot be started.
     #[error("cannot run {command}: {error}")]
     Command {
@@ -79,6 +87,7 @@ impl Failure {
             Self::KernelLacks(_) | Self::NoBtf(_) => 69,
             Self::SelfTest(_) => 70,
             Self::CgroupV1 { .. } | Self::NoCgroup2 => 71,
+            Self::Pins { .. } => 73,
             Self::Privileges(_) => 77,
             Self::Command { error, .. } if error.kind() == std::io::ErrorKind::NotFound => 127,
             Self::Command { .. } => 126,

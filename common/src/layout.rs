@@ -8,6 +8,8 @@ pub struct Layout {
     pub tcp_write_seq: u32,
     /// `tcp_sock.snd_una`
     pub tcp_snd_una: u32,
+    /// `tcp_sock.bytes_acked`
+    pub tcp_bytes_acked: u32,
     /// `tcp_sock.copied_seq`
     pub tcp_copied_seq: u32,
     /// `sock.sk_sndbuf`
@@ -84,6 +86,7 @@ impl Layout {
     pub const UNKNOWN: Self = Self {
         tcp_write_seq: 0,
         tcp_snd_una: 0,
+        tcp_bytes_acked: 0,
         tcp_copied_seq: 0,
         sock_sndbuf: 0,
         sock_wmem_queued: 0,

@@ -17,6 +17,7 @@ pub mod flow;
 pub mod framing;
 pub mod head;
 pub mod layout;
+pub mod leave;
 pub mod limits;
 pub mod names;
 pub mod policy;

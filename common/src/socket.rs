@@ -49,8 +49,8 @@ pub struct Socket {
     pub workload: u32,
     /// The workload's generation when the state began.
     pub generation: u32,
-    /// Keeps the layout free of padding.
-    pub reserved: u32,
+    /// Connected, adopted: how many bytes had been written then, modulo 2³².
+    pub written: u32,
     /// A constant of [`role`].
     pub role: u8,
     /// Bits of [`flag`].

@@ -1,5 +1,6 @@
 //! Connected sockets: request heads that are written.
 
+mod gate;
 mod insert;
 mod verdict;
 mod write;

@@ -58,6 +58,12 @@ fn before_write(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket) {
     let size = ctx.size();
     if socket.flags & flag::ADOPTED != 0 {
         socket.flags &= !flag::ADOPTED;
+        if tcp.written() != socket.written {
+            // Something passed before there was a state: this may be its rest.
+            socket.request.lose(lost::FRAMING);
+            verdict::lost(socket, Reason::FramingLost);
+            return;
+        }
         socket.request.seq = start;
     }
     match synchronise(&mut socket.request, start, socket.last_body) {

@@ -1,5 +1,6 @@
 //! cgroup v2 directories.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,22 @@ pub(crate) fn processes(cgroup: &Path) -> Vec<i32> {
     for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             found.extend(processes(&entry.path()));
+        }
+    }
+    found
+}
+
+/// The directories of cgroups with these ids.
+pub(crate) fn find(ids: &HashSet<u64>) -> Vec<PathBuf> {
+    let mut open: Vec<PathBuf> = mount().into_iter().collect();
+    let mut found = Vec::new();
+    while let Some(directory) = open.pop() {
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        open.extend(
+            entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
+        );
+        if fs::metadata(&directory).is_ok_and(|metadata| ids.contains(&metadata.ino())) {
+            found.push(directory);
         }
     }
     found

@@ -17,7 +17,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
 
-use super::{cgroup, namespace};
+use super::cgroup;
+use super::leaving::Leaving;
 use crate::datapath::drain;
 use crate::datapath::load::Datapath;
 use crate::datapath::workload::Workloads;
@@ -154,8 +155,9 @@ fn clean_up(datapath: &mut Datapath, workloads: &mut Workloads, own: Option<&cgr
     let cgroups: Vec<_> = workloads.iter().map(|workload| workload.desired.cgroup.clone()).collect();
     let cgroups: Vec<&Path> = cgroups.iter().map(std::path::PathBuf::as_path).collect();
     let mut pause = Duration::from_millis(1);
+    let mut leaving = Leaving::default();
     while drain::members(datapath).is_ok_and(|members| members > 0) {
-        let _ = namespace::in_each(&cgroups, || drain::pass(datapath).map(drop));
+        let _ = leaving.pass(datapath, &cgroups);
         if drain::members(datapath).is_ok_and(|members| members == 0) {
             break;
         }

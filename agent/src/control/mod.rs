@@ -5,6 +5,7 @@ pub(crate) mod exec;
 pub(crate) mod guard;
 mod health;
 mod kubernetes;
+mod leaving;
 mod namespace;
 pub(crate) mod plan;
 pub(crate) mod run;

@@ -10,13 +10,13 @@ use nix::sched::{CloneFlags, setns};
 use super::cgroup;
 
 /// Does `action` in each network namespace that processes below `cgroups` run
-/// in, and in this process's own. Those that may not be entered (it takes
-/// CAP_SYS_ADMIN) are left out.
+/// in, and in this process's own. Returns how many may not be entered (it takes
+/// CAP_SYS_ADMIN), and are left out.
 ///
 /// This process must have one thread; it is back in its own namespace after.
-pub(crate) fn in_each(cgroups: &[&Path], mut action: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub(crate) fn in_each(cgroups: &[&Path], mut action: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<usize> {
     action()?;
-    let Ok(own) = File::open("/proc/self/ns/net") else { return Ok(()) };
+    let Ok(own) = File::open("/proc/self/ns/net") else { return Ok(0) };
     let mut others: HashMap<u64, File> = HashMap::new();
     for process in cgroups.iter().flat_map(|cgroup| cgroup::processes(cgroup)) {
         if let Ok(file) = File::open(format!("/proc/{process}/ns/net"))
@@ -29,11 +29,14 @@ pub(crate) fn in_each(cgroups: &[&Path], mut action: impl FnMut() -> anyhow::Res
         others.remove(&metadata.ino());
     }
     let mut result = Ok(());
+    let mut closed = 0;
     for other in others.values() {
         if setns(other, CloneFlags::CLONE_NEWNET).is_ok() {
             result = result.and(action());
             setns(&own, CloneFlags::CLONE_NEWNET)?;
+        } else {
+            closed += 1;
         }
     }
-    result
+    result.map(|()| closed)
 }

@@ -16,6 +16,7 @@ use baton_common::policy::mapped;
 use baton_common::socket::{Socket, flag, role};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
+use super::descriptors;
 use super::load::Datapath;
 use super::pod::Raw;
 use super::tcp::{self, Info};
@@ -41,7 +42,7 @@ pub(crate) fn adopt(datapath: &mut Datapath, workload: &Attached) -> anyhow::Res
     let mut adopted = Adopted::default();
     let mut sockets: HashMap<u64, OwnedFd> = HashMap::new();
     for process in cgroup::processes(&workload.desired.cgroup) {
-        if gather(process, &mut sockets).is_err() && Path::new(&format!("/proc/{process}")).exists() {
+        if descriptors::gather(process, &mut sockets).is_err() && Path::new(&format!("/proc/{process}")).exists() {
             adopted.hidden += 1;
         }
     }
@@ -71,26 +72,6 @@ enum Outcome {
     Left,
 }
 
-/// Copies of all TCP sockets of `process`, by inode.
-fn gather(process: i32, sockets: &mut HashMap<u64, OwnedFd>) -> anyhow::Result<()> {
-    let descriptors = std::fs::read_dir(format!("/proc/{process}/fd"))?;
-    let handle = tcp::process(process)?;
-    for entry in descriptors.flatten() {
-        let Ok(target) = std::fs::read_link(entry.path()) else { continue };
-        let target = target.to_string_lossy();
-        let inode = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')?.parse().ok());
-        let (Some(inode), Ok(number)) = (inode, entry.file_name().to_string_lossy().parse()) else { continue };
-        if sockets.contains_key(&inode) {
-            continue;
-        }
-        let socket = tcp::copy(&handle, number)?;
-        if tcp::info(&socket).is_some() {
-            sockets.insert(inode, socket);
-        }
-    }
-    Ok(())
-}
-
 fn take(
     datapath: &mut Datapath,
     workload: &Attached,
@@ -104,10 +85,12 @@ fn take(
     if known.is_some_and(|state| state.generation == workload.generation && state.workload == workload.index) {
         return Ok(Outcome::Followed);
     }
-    if !is_between_messages(socket, before, accepted) || !accepted && !can_join(datapath, socket)? {
+    let Some(cookie) = tcp::cookie(socket) else { return Ok(Outcome::Left) };
+    let is_member = members.contains(&cookie);
+    let joins = !accepted && !is_member;
+    if !is_between_messages(socket, before, accepted) || joins && !can_join(datapath, socket)? {
         return Ok(Outcome::Left);
     }
-    let Some(cookie) = tcp::cookie(socket) else { return Ok(Outcome::Left) };
     let known = known.unwrap_or_default();
     let mut state = Socket {
         cookie,
@@ -120,6 +103,9 @@ fn take(
             IpAddr::V4(address) => mapped(address.octets()),
             IpAddr::V6(address) => address.octets(),
         },
+        // A member may be written to before it has this state, and the rest of
+        // that after: the kernel side compares.
+        written: before.written(),
         // What this connection holds from an earlier time stays its own.
         slot: known.slot,
         context: known.context,
@@ -134,7 +120,7 @@ fn take(
         datapath.sockets()?.insert(socket, Raw(state), 0).context("failed to set a socket's state")?;
         return Ok(Outcome::Left);
     }
-    if !accepted && !members.contains(&cookie) {
+    if joins {
         // It may have been closed meanwhile.
         let _ = datapath.members()?.insert(cookie, socket.as_raw_fd(), 0);
     }

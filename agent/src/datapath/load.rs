@@ -1,8 +1,8 @@
-//! Loads the kernel side and holds it. Nothing is pinned: when the last holder
-//! ends, the kernel removes all of it.
+//! Loads the kernel side and holds it. Nothing is pinned but what `pins.rs` asks
+//! for: when the last holder ends, the kernel removes all of it.
 
 use anyhow::{Context as _, anyhow};
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf, SkStorage, SockHash};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf, SkStorage, SockHash};
 use aya::programs::{BtfTracePoint, CgroupSkb, Program, SkMsg, SkSkb, SockOps, UProbe};
 use aya::util::nr_cpus;
 use aya::{Btf, Ebpf, EbpfLoader};
@@ -13,8 +13,10 @@ use baton_common::policy::{Settings, Workload};
 use baton_common::runtime::{Object, Python};
 use baton_common::socket::Socket;
 
+use super::gate::Gate;
+use super::pins::Pins;
 use super::pod::Raw;
-use super::{clock, layout};
+use super::{bpf, clock, layout};
 use crate::control::plan::Plan;
 use crate::failure::Failure;
 
@@ -26,7 +28,17 @@ const TRACEPOINTS: [&str; 5] =
     ["sched_process_exit", "sched_process_fork", "sched_process_exec", "inet_sock_set_state", "sock_recv_length"];
 
 /// The other programs that are always loaded.
-const LOADED: [&str; 4] = ["sock_ops_enrol", "cgroup_skb_leave", "sk_msg_write", "iter_tcp_leave"];
+const LOADED: [&str; 6] = [
+    "sock_ops_enrol",
+    "cgroup_skb_leave",
+    "sk_msg_write",
+    "iter_tcp_leave",
+    "iter_sockmap_leave",
+    "socket_filter_freeze",
+];
+
+/// Those between the SOCKHASH and `sk_msg_write` where it is pinned.
+const PINNED: [&str; 2] = ["sk_msg_door", "sk_msg_gate"];
 
 /// What is chosen before loading.
 #[derive(Clone, Copy, Debug)]
@@ -47,11 +59,15 @@ impl Options {
 /// The loaded kernel side.
 #[derive(Debug)]
 pub(crate) struct Datapath {
+    /// Where the SOCKHASH is pinned. The first to go.
+    gate: Option<Gate>,
     ebpf: Ebpf,
     options: Options,
     cure: bool,
     epoch: u32,
     events: bool,
+    /// The last to go.
+    pins: Option<Pins>,
 }
 
 impl Datapath {
@@ -60,14 +76,31 @@ impl Datapath {
     /// # Errors
     /// A [`Failure`] if the kernel lacks something, else what the kernel said.
     pub(crate) fn load(options: Options, names: &Names) -> anyhow::Result<Self> {
+        Self::load_with(options, names, None)
+    }
+
+    /// The same, with a SOCKHASH that outlives this process: the one that is there
+    /// already, or a new one.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) fn load_pinned(options: Options, names: &Names, pins: Pins) -> anyhow::Result<Self> {
+        Self::load_with(options, names, Some(pins))
+    }
+
+    fn load_with(options: Options, names: &Names, pins: Option<Pins>) -> anyhow::Result<Self> {
         let offsets = Raw(layout::resolve()?);
-        let ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        for (map, path) in pins.iter().flat_map(Pins::maps) {
+            loader.map_pin_path(map, path);
+        }
+        let ebpf = loader
             .override_global("LAYOUT", &offsets, true)
             .map_max_entries("CONTEXTS", options.contexts)
             .map_max_entries("FREE_SLOTS", options.contexts)
             .load(OBJECT)
             .map_err(|error| Failure::KernelLacks(format!("it refuses baton's maps: {}", chain(&error))))?;
-        let mut datapath = Self { ebpf, options, cure: false, epoch: 0, events: false };
+        let mut datapath = Self { gate: None, ebpf, options, cure: false, epoch: 0, events: false, pins };
         datapath.set_names(names)?;
         datapath.set_first_id()?;
         datapath.load_programs()?;
@@ -79,7 +112,9 @@ impl Datapath {
         let btf = Btf::from_sys_fs().map_err(|error| Failure::NoBtf(error.to_string()))?;
         let members = self.members()?.fd().try_clone().context("failed to copy the map's descriptor")?;
         // The kernel looks at each program for up to a quarter of a second: at all of them at once.
-        let is_needed = |name: &str| LOADED.contains(&name) || TRACEPOINTS.contains(&name);
+        let is_pinned = self.is_pinned();
+        let is_needed =
+            |name: &str| LOADED.contains(&name) || TRACEPOINTS.contains(&name) || is_pinned && PINNED.contains(&name);
         std::thread::scope(|scope| -> anyhow::Result<()> {
             let all = self.ebpf.programs_mut().filter(|(name, _)| is_needed(name));
             let loading: Vec<_> =
@@ -87,12 +122,16 @@ impl Datapath {
             let loaded = loading.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("loading panicked"))?);
             loaded.collect()
         })?;
-        self.program::<SkMsg>("sk_msg_write")?
+        let writes = if is_pinned { "sk_msg_door" } else { "sk_msg_write" };
+        self.program::<SkMsg>(writes)?
             .attach(&members)
-            .context("failed to attach sk_msg_write to the SOCKHASH")?;
+            .with_context(|| format!("failed to attach {writes} to the SOCKHASH"))?;
         for name in TRACEPOINTS {
             let program: &mut BtfTracePoint = self.program(name)?;
             program.attach().with_context(|| format!("failed to attach to the tracepoint {name}"))?;
+        }
+        if is_pinned {
+            self.gate = Some(Gate::open(self)?);
         }
         Ok(())
     }
@@ -105,6 +144,19 @@ impl Datapath {
         sk_skb.attach(&members).context("failed to attach sk_skb_pass to the SOCKHASH")?;
         self.cure = true;
         self.set_settings()
+    }
+
+    /// Whether the SOCKHASH has the cure from an earlier baton.
+    pub(super) fn has_cure(&mut self) -> anyhow::Result<bool> {
+        if !self.is_pinned() {
+            return Ok(false);
+        }
+        bpf::has_stream_verdict(self.members()?.fd()).context("failed to ask for the SOCKHASH's programs")
+    }
+
+    /// Whether the SOCKHASH outlives this process.
+    pub(crate) const fn is_pinned(&self) -> bool {
+        self.pins.is_some()
     }
 
     /// Whether [`Self::cure`] was used.
@@ -212,6 +264,11 @@ impl Datapath {
         Ok(self.map_array::<Settings>("SETTINGS")?.set(0, Raw(settings), 0)?)
     }
 
+    /// Takes the map `name` out.
+    pub(super) fn take(&mut self, name: &str) -> anyhow::Result<Map> {
+        self.ebpf.take_map(name).ok_or_else(|| anyhow!("the object has no map {name}"))
+    }
+
     /// Takes the flow events' ring buffer out.
     pub(crate) fn take_events(&mut self) -> anyhow::Result<RingBuf<MapData>> {
         let map = self.ebpf.take_map("EVENTS").ok_or_else(|| anyhow!("the flow events are read already"))?;
@@ -280,6 +337,8 @@ fn load_program(name: &str, program: &mut Program, btf: &Btf) -> anyhow::Result<
         Program::CgroupSkb(program) => program.load(),
         Program::SkMsg(program) => program.load(),
         Program::BtfTracePoint(program) => program.load(name, btf),
+        Program::SocketFilter(program) => program.load(),
+        Program::Iter(program) if name == "iter_sockmap_leave" => program.load("sockmap", btf),
         Program::Iter(program) => program.load("tcp", btf),
         _ => anyhow::bail!("nobody knows how to load the program {name}"),
     };

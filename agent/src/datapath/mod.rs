@@ -2,10 +2,15 @@
 //! testing it, and getting rid of it without a trace.
 
 pub(crate) mod adopt;
+mod bpf;
 mod clock;
+mod descriptors;
 pub(crate) mod drain;
+pub(crate) mod freeze;
+mod gate;
 pub(crate) mod layout;
 pub(crate) mod load;
+pub(crate) mod pins;
 pub(crate) mod pod;
 pub(crate) mod probe;
 pub(crate) mod selftest;

@@ -5,6 +5,7 @@ use aya::Pod;
 use baton_common::attribution::{Claim, Context};
 use baton_common::flow::Event;
 use baton_common::layout::Layout;
+use baton_common::leave::{Frozen, Leaver};
 use baton_common::names::Names;
 use baton_common::policy::{AddressKey, Settings, Workload};
 use baton_common::runtime::{Notice, Object, Python};
@@ -25,7 +26,7 @@ macro_rules! pod {
     };
 }
 
-pod!(Claim, Context, Layout, Names, AddressKey, Object, Python, Settings, Workload, Socket);
+pod!(Claim, Context, Frozen, Layout, Names, AddressKey, Object, Python, Settings, Workload, Socket);
 
 /// The flow event that `bytes` hold, if they have its size.
 pub(crate) fn event(bytes: &[u8]) -> Option<Event> {
@@ -33,6 +34,15 @@ pub(crate) fn event(bytes: &[u8]) -> Option<Event> {
         return None;
     }
     // SAFETY: the size is right, and `Event` is made of integers.
+    Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
+}
+
+/// The member that `bytes` tell of, if they have its size.
+pub(crate) fn leaver(bytes: &[u8]) -> Option<Leaver> {
+    if bytes.len() != size_of::<Leaver>() {
+        return None;
+    }
+    // SAFETY: as in `event`.
     Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
 }
 

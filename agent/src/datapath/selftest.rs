@@ -61,6 +61,11 @@ fn examine(datapath: &mut Datapath) -> anyhow::Result<Finding> {
     let members = inserts(datapath);
     clear(datapath)?;
     members?;
+    // Members that an earlier baton has left have the cure.
+    if datapath.has_cure()? {
+        datapath.cure()?;
+        return receives(datapath).map(|()| Finding::Cured);
+    }
     if receives(datapath).is_ok() {
         return Ok(Finding::Good);
     }
@@ -224,6 +229,7 @@ fn pretend(datapath: &mut Datapath, pair: &Pair, line: &[u8]) -> anyhow::Result<
     socket.peer_port = pair.member.peer_addr()?.port();
     socket.request.flags = IN_REQUEST;
     socket.flags = baton_common::socket::flag::ADOPTED;
+    socket.written = tcp::info(&pair.member).context("failed to look at a socket")?.written();
     datapath.sockets()?.insert(&pair.member, Raw(socket), 0).context("failed to set a socket's state")
 }
 

@@ -13,8 +13,9 @@ use nix::sys::socket::{SockaddrLike, SockaddrStorage, getpeername, getsockname};
 /// How long a connection must have been silent to count as idle.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// `TCP_ESTABLISHED` and `TCP_LISTEN` (include/net/tcp_states.h).
+/// `TCP_ESTABLISHED`, `TCP_CLOSE_WAIT` and `TCP_LISTEN` (include/net/tcp_states.h).
 const ESTABLISHED: u8 = 1;
+const CLOSE_WAIT: u8 = 8;
 const LISTEN: u8 = 10;
 
 /// include/uapi/linux/tcp.h, `struct tcp_info` (up to `tcpi_bytes_sent`, 4.19).
@@ -52,6 +53,11 @@ impl Info {
         self.state == ESTABLISHED
     }
 
+    /// Whether this end can send.
+    pub(crate) const fn is_open(&self) -> bool {
+        matches!(self.state, ESTABLISHED | CLOSE_WAIT)
+    }
+
     /// Whether it waits for connections.
     pub(crate) const fn is_listening(&self) -> bool {
         self.state == LISTEN
@@ -79,8 +85,19 @@ impl Info {
 
     /// Whether nothing was sent or received of late.
     pub(crate) const fn is_idle(&self) -> bool {
+        self.is_silent(IDLE)
+    }
+
+    /// Whether nothing was sent or received for so long.
+    pub(crate) const fn is_silent(&self, time: Duration) -> bool {
         let recent = if self.last_data_sent < self.last_data_recv { self.last_data_sent } else { self.last_data_recv };
-        recent as u128 >= IDLE.as_millis()
+        recent as u128 >= time.as_millis()
+    }
+
+    /// How many bytes were written, modulo 2³², as the kernel counts: one more at
+    /// the end that has opened the connection. Right if all are acknowledged.
+    pub(crate) const fn written(&self) -> u32 {
+        self.bytes_acked as u32
     }
 
     /// Whether no byte has passed between `before` and this.
@@ -138,6 +155,27 @@ pub(crate) fn unread(socket: &impl AsRawFd) -> Option<i32> {
     // SAFETY: FIONREAD writes one int.
     let failed = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut count) };
     (failed == 0).then_some(count)
+}
+
+/// Whether packets for a socket pass a filter.
+pub(crate) fn has_filter(socket: &impl AsRawFd) -> bool {
+    let mut len: libc::socklen_t = 0;
+    // SAFETY: with length 0 the kernel only writes how many instructions there are.
+    let failed = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_GET_FILTER, std::ptr::null_mut(), &raw mut len)
+    };
+    // Those of eBPF cannot be read (net/core/filter.c, `sk_get_filter`).
+    failed != 0 || len != 0
+}
+
+/// Waits until all that now runs in RCU's read side has left it, as packets do on
+/// their way to a socket (kernel/sched/membarrier.c: MEMBARRIER_CMD_GLOBAL is
+/// synchronize_rcu(), since 4.3; refused with `nohz_full`).
+pub(crate) fn wait_for_readers() -> io::Result<()> {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: no pointers.
+    let failed = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The address that a socket is bound to.

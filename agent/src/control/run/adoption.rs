@@ -1,11 +1,9 @@
 //! Connections that were open before their workload was switched on, and those
 //! that shall leave.
 
-use std::path::{Path, PathBuf};
-
-use super::Daemon;
-use crate::control::{cgroup, namespace};
-use crate::datapath::{adopt, drain};
+use super::{Daemon, borrowed};
+use crate::control::cgroup;
+use crate::datapath::adopt;
 use crate::observe;
 
 /// When connections are looked at again that were in use.
@@ -92,14 +90,8 @@ impl Daemon {
             return Ok(());
         }
         self.to_leave = to_leave;
-        let cgroups: Vec<PathBuf> = self.workloads.iter().map(|workload| workload.desired.cgroup.clone()).collect();
-        let cgroups: Vec<&Path> = cgroups.iter().map(PathBuf::as_path).collect();
-        let mut waiting = 0;
-        namespace::in_each(&cgroups, || {
-            waiting += drain::pass(&mut self.datapath)?;
-            Ok(())
-        })?;
-        self.waiting = waiting > 0;
+        let cgroups = self.directories();
+        self.waiting = self.leaving.pass(&mut self.datapath, &borrowed(&cgroups))? > 0;
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ mod adoption;
 mod pods;
 mod reconcile;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -12,13 +13,15 @@ use self::adoption::Adoption;
 use self::pods::Pods;
 use super::cgroup;
 use super::guard::{Ended, Guard};
+use super::leaving::{self, Leaving};
 use super::plan::Plan;
 use super::signals::Signals;
 use super::socket::Listener;
 use crate::cli::Run;
 use crate::datapath::load::{Datapath, Options};
+use crate::datapath::pins::Pins;
 use crate::datapath::workload::{Desired, Workloads};
-use crate::datapath::{probe, selftest};
+use crate::datapath::{freeze, probe, selftest};
 use crate::observe;
 use crate::observe::event::Reader;
 use crate::runtime::Tracker;
@@ -43,6 +46,7 @@ struct Daemon {
     /// Sockets that ever shall leave, as of the last look; and whether some still wait.
     to_leave: u64,
     waiting: bool,
+    leaving: Leaving,
     adoption: Adoption,
     /// With `--kubernetes`.
     pods: Option<Pods>,
@@ -57,7 +61,11 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
         cgroup::check(&workload.cgroup)?;
     }
     let mut signals = Signals::take()?;
-    let mut datapath = Datapath::load(Options::of(&plan), &plan.headers.table()?)?;
+    let (options, names) = (Options::of(&plan), plan.headers.table()?);
+    let mut datapath = match &arguments.pin_dir {
+        Some(directory) => Datapath::load_pinned(options, &names, Pins::take(directory)?)?,
+        None => Datapath::load(options, &names)?,
+    };
     selftest::choose(&mut datapath)?;
     let mut listener = Listener::open(&arguments.socket)?;
     let mut reader = Reader::new(datapath.take_events()?, &plan.headers);
@@ -72,6 +80,7 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
         guard: None,
         to_leave: 0,
         waiting: false,
+        leaving: Leaving::default(),
         adoption: Adoption::default(),
         pods,
     };
@@ -86,6 +95,10 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
 
 impl Daemon {
     fn begin(&mut self, desired: Vec<Desired>) -> anyhow::Result<()> {
+        if self.datapath.is_pinned() {
+            freeze::recover(&mut self.datapath)?;
+            self.waiting = true;
+        }
         self.attach(desired)?;
         self.report("ready");
         Ok(())
@@ -171,13 +184,37 @@ impl Daemon {
     fn keep_guarded(&mut self) -> anyhow::Result<()> {
         if self.guard.as_ref().is_some_and(Guard::is_dead) {
             observe::say("the guard process was killed; another one takes its place");
-            self.guard = Some(Guard::start(&mut self.datapath, &mut self.workloads, None)?);
+            self.renew_guard()?;
         }
         Ok(())
     }
 
+    /// Lets all members leave, and takes out the pin if none is left.
+    fn unpin(&mut self) {
+        self.workloads.switch_off(&mut self.datapath);
+        self.datapath.detach_tracepoints();
+        let cgroups = self.directories();
+        let directory = self.arguments.pin_dir.as_deref().unwrap_or(Path::new("")).display();
+        match leaving::all(&mut self.datapath, &borrowed(&cgroups), PATIENCE) {
+            Ok(0) => {}
+            Ok(left) => observe::say(&format!(
+                "{left} connections are in use and stay in {directory}, where nothing is done to them: the next `baton run --pin-dir {directory}` takes them over; to be rid of it, remove {directory} after these connections have ended"
+            )),
+            Err(error) => observe::say(&format!("connections may stay in {directory}: {error:#}")),
+        }
+    }
+
+    /// The directories of all workloads.
+    fn directories(&self) -> Vec<PathBuf> {
+        self.workloads.iter().map(|workload| workload.desired.cgroup.clone()).collect()
+    }
+
     /// Leaves the kernel as it was.
     fn end(mut self) {
+        if self.datapath.is_pinned() {
+            self.unpin();
+            return;
+        }
         let guard = self.guard.take().map_or_else(|| Guard::start(&mut self.datapath, &mut self.workloads, None), Ok);
         match guard.map(|guard| guard.finish(PATIENCE)) {
             Ok(Ended::Clean) => {}
@@ -187,4 +224,8 @@ impl Daemon {
             Err(error) => observe::say(&format!("open connections may lose data: {error:#}")),
         }
     }
+}
+
+fn borrowed(paths: &[PathBuf]) -> Vec<&Path> {
+    paths.iter().map(PathBuf::as_path).collect()
 }

@@ -70,7 +70,9 @@ impl Daemon {
         self.detach_others(&all)?;
         let before = self.workloads.newest();
         let failures = self.attach_each(self.missing(all));
-        let after = self.switch_on_since(before);
+        if self.workloads.newest() > before {
+            self.switch_on_since(before)?;
+        }
         let Some(pods) = &mut self.pods else { return Ok(()) };
         pods.failed = !failures.is_empty();
         notices.extend(failures.into_iter().filter_map(|(name, why)| pods.kubernetes.notice(&name, why)));
@@ -80,7 +82,7 @@ impl Daemon {
             pods.kubernetes.publish(&notice);
         }
         pods.health.set_ready(!pods.kubernetes.is_lost());
-        after
+        Ok(())
     }
 
     /// Attaches what can be; returns the names of the others, with the reasons.

@@ -37,12 +37,12 @@ impl Daemon {
         for workload in new {
             self.workloads.attach(&mut self.datapath, workload)?;
         }
-        self.guard_anew()?;
         self.switch_on_since(before)
     }
 
     /// Switches on the workloads that were attached after `before` was the newest.
     pub(super) fn switch_on_since(&mut self, before: u32) -> anyhow::Result<()> {
+        self.renew_guard()?;
         self.workloads.switch_on(&mut self.datapath, before)?;
         let new: Vec<u32> = (before + 1..=self.workloads.newest()).collect();
         self.adopt_new(&new)
@@ -57,9 +57,12 @@ impl Daemon {
             .filter(|attached| is_gone(&attached.desired))
             .map(|attached| attached.desired.cgroup.clone())
             .collect();
-        for directory in gone {
-            self.workloads.detach(&mut self.datapath, &directory)?;
+        for directory in &gone {
+            self.workloads.detach(&mut self.datapath, directory)?;
             self.waiting = true;
+        }
+        if !gone.is_empty() {
+            self.leaving.part(gone);
         }
         Ok(())
     }
@@ -70,8 +73,12 @@ impl Daemon {
         desired.into_iter().filter(|workload| !is_attached(workload)).collect()
     }
 
-    /// A guard for what is attached now, in place of the one before.
-    fn guard_anew(&mut self) -> anyhow::Result<()> {
+    /// Starts a guard for what is held now, in place of the one before. What is
+    /// pinned needs none.
+    pub(super) fn renew_guard(&mut self) -> anyhow::Result<()> {
+        if self.datapath.is_pinned() {
+            return Ok(());
+        }
         let guard = Guard::start(&mut self.datapath, &mut self.workloads, None)?;
         if let Some(old) = self.guard.replace(guard) {
             old.dismiss();
