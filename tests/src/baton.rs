@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 
+use crate::pins::Pins;
 use crate::process::Running;
 use crate::programs::{require_root, workspace};
 use crate::scratch::Scratch;
@@ -109,10 +110,24 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it for these cgroups and waits until it says that all is attached.
     pub fn start(cgroups: &[&Path]) -> Result<Self> {
+        Self::spawn(command(["run"])?, cgroups)
+    }
+
+    /// The same as a container of Kubernetes has it: in this process's own network namespace, whatever that of the
+    /// caller is, without CAP_SYS_ADMIN, and with a directory for what outlives it.
+    pub fn confined(cgroups: &[&Path], pins: &Pins) -> Result<Self> {
+        const CAPABILITIES: &str = "--bounding-set=-all,+bpf,+perfmon,+net_admin,+sys_ptrace";
+        require_root()?;
+        let mut run = crate::programs::command("nsenter")?;
+        run.arg(format!("--net=/proc/{}/ns/net", std::process::id()));
+        run.args(["setpriv", CAPABILITIES]).arg(binary()?).args(["run", "--pin-dir"]).arg(pins.directory());
+        Self::spawn(run, cgroups)
+    }
+
+    fn spawn(mut run: Command, cgroups: &[&Path]) -> Result<Self> {
         let scratch = Scratch::new()?;
         let config = scratch.write("baton.yaml", config(cgroups))?;
-        let mut run = command(["run", "--config"])?;
-        run.arg(config).arg("--socket").arg(scratch.join("baton.sock"));
+        run.arg("--config").arg(config).arg("--socket").arg(scratch.join("baton.sock"));
         let mut process = Running::spawn(run, scratch.join("baton.log"))?;
         wait::until("baton run to be ready", wait::START, || {
             if let Some(status) = process.ended()? {
@@ -127,6 +142,11 @@ impl Daemon {
     pub fn reload(&self, cgroups: &[&Path]) -> Result<()> {
         self.scratch.write("baton.yaml", config(cgroups))?;
         self.process.signal(Signal::SIGHUP)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.process.pid().as_raw()
     }
 
     /// The control socket.

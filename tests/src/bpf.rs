@@ -2,7 +2,10 @@
 #![expect(unsafe_code, reason = "the bpf system call has no safe wrapper")]
 
 use std::collections::BTreeSet;
+use std::ffi::CString;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +14,8 @@ use nix::errno::Errno;
 use crate::wait;
 
 // enum bpf_cmd in include/uapi/linux/bpf.h
+const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
+const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_PROG_GET_NEXT_ID: libc::c_int = 11;
 const BPF_MAP_GET_NEXT_ID: libc::c_int = 12;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
@@ -114,6 +119,23 @@ struct InfoByFd {
     info: u64,
 }
 
+/// The same for `BPF_OBJ_GET`.
+#[repr(C)]
+struct ObjectGet {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// The same for `BPF_MAP_GET_NEXT_KEY`.
+#[repr(C)]
+struct NextKey {
+    map: u32,
+    padding: u32,
+    key: u64,
+    next: u64,
+}
+
 /// Detaches the programs that see packets leave, of all links that were not there before. Returns how many there were.
 pub fn blind_to_packets_since(before: &Objects) -> Result<usize> {
     let mut detached = 0;
@@ -133,6 +155,29 @@ pub fn blind_to_packets_since(before: &Objects) -> Result<usize> {
         }
     }
     Ok(detached)
+}
+
+/// Number of elements of the pinned map at `path`, whose keys have 8 bytes.
+pub fn elements(path: &Path) -> Result<usize> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let fd = call(BPF_OBJ_GET, &mut ObjectGet { path: path.as_ptr() as u64, fd: 0, flags: 0 })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let fd = unsafe { OwnedFd::from_raw_fd(libc::c_int::try_from(fd)?) };
+    let (mut key, mut next) = (None::<u64>, 0u64);
+    let mut count = 0;
+    loop {
+        let mut attribute = NextKey {
+            map: u32::try_from(fd.as_raw_fd())?,
+            padding: 0,
+            key: key.as_ref().map_or(0, |key| std::ptr::from_ref(key) as u64),
+            next: &raw mut next as u64,
+        };
+        if call(BPF_MAP_GET_NEXT_KEY, &mut attribute).is_err() {
+            return Ok(count);
+        }
+        count += 1;
+        key = Some(next);
+    }
 }
 
 fn call<T>(command: libc::c_int, attribute: &mut T) -> Result<libc::c_long> {

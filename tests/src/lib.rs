@@ -15,6 +15,7 @@ pub mod http;
 pub mod load;
 pub mod namespace;
 pub mod pods;
+pub mod pins;
 pub mod probe;
 pub mod process;
 pub mod programs;
