@@ -3,6 +3,7 @@
 mod accuracy;
 mod bench;
 mod cgroup;
+mod chart;
 mod demo;
 mod document;
 mod fuzz;
@@ -48,6 +49,8 @@ enum Task {
     Pods(pods::Arguments),
     /// Refresh the committed eBPF object, or check that it is fresh
     Prebuilt(prebuilt::Arguments),
+    /// Check the Helm chart, and render deploy/baton.yaml from it
+    Chart(chart::Arguments),
     /// A program that the benchmark starts
     #[command(hide = true)]
     BenchPeer {
@@ -87,6 +90,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Accuracy(arguments) => accuracy::run(&arguments),
         Task::Pods(arguments) => pods::run(&arguments),
         Task::Prebuilt(arguments) => prebuilt::run(&arguments),
+        Task::Chart(arguments) => chart::run(&arguments),
         Task::BenchPeer { peer } => bench::peer::run(peer),
     }
 }

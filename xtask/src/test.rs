@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::unistd::geteuid;
 
 use crate::setup::{self, Purpose};
-use crate::{demo, interrupt, leftovers, prebuilt, process, say, workspace};
+use crate::{chart, demo, interrupt, leftovers, prebuilt, process, say, workspace};
 
 const FUZZ_SECONDS: &str = "20";
 
@@ -63,7 +63,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 fn check_sources() -> Result<()> {
     say::step("checking format and lints");
     process::run(&mut workspace::cargo(&["fmt", "--all", "--check"]))?;
-    process::run(&mut workspace::cargo(&["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"]))
+    process::run(&mut workspace::cargo(&["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"]))?;
+    say::step("checking the Helm chart and the manifest made from it");
+    chart::check()
 }
 
 /// In CI a stale committed object is an error. A developer in the middle of a change only hears about it.

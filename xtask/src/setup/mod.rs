@@ -39,12 +39,18 @@ pub(crate) enum Purpose {
     Test,
     /// `cargo xtask bench`
     Bench,
+    /// `cargo xtask chart`
+    Chart,
 }
 
 impl Purpose {
     /// The demo is content with the committed object, so that it starts soon on a fresh machine.
     fn builds_object(self) -> bool {
-        self != Self::Demo || !prebuilt::is_here()
+        match self {
+            Self::Chart => false,
+            Self::Demo => !prebuilt::is_here(),
+            Self::Build | Self::Test | Self::Bench => true,
+        }
     }
 
     fn components(self) -> &'static [Component] {
@@ -55,7 +61,12 @@ impl Purpose {
         }
     }
 
-    /// Whether packages of PyPI and npm are used.
+    /// Whether packages of PyPI are used.
+    fn uses_python(self) -> bool {
+        matches!(self, Self::Test | Self::Bench | Self::Chart)
+    }
+
+    /// Whether packages of npm and crates of a program under test are used.
     fn uses_packages(self) -> bool {
         matches!(self, Self::Test | Self::Bench)
     }
@@ -95,8 +106,10 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<Vec<anyhow::Error>> {
     if let Some(llvm) = llvm {
         problems.extend(rust::ensure_linker(&llvm).err());
     }
-    if purpose.uses_packages() {
+    if purpose.uses_python() {
         problems.extend(python::ensure_venv().err());
+    }
+    if purpose.uses_packages() {
         problems.extend(node::ensure_modules().err());
         problems.extend(rust::ensure_app().err());
     }

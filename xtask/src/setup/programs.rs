@@ -12,14 +12,15 @@ struct Program {
     purposes: &'static [Purpose],
 }
 
-const ALL: &[Purpose] = &[Purpose::Demo, Purpose::Test, Purpose::Bench];
+const PYTHON: &[Purpose] = &[Purpose::Demo, Purpose::Test, Purpose::Bench, Purpose::Chart];
+const VENV: &[Purpose] = &[Purpose::Test, Purpose::Bench, Purpose::Chart];
 const SHOWN: &[Purpose] = &[Purpose::Demo, Purpose::Test];
 const MEASURED: &[Purpose] = &[Purpose::Test, Purpose::Bench];
 const TESTED: &[Purpose] = &[Purpose::Test];
 
 const PROGRAMS: &[Program] = &[
     Program { packages: &["curl"], present: || has("curl"), purposes: SHOWN },
-    Program { packages: &["python3"], present: || has("python3"), purposes: ALL },
+    Program { packages: &["python3"], present: || has("python3"), purposes: PYTHON },
     Program {
         packages: &["libtomcat10-embed-java", "libtomcat10-java"],
         present: || {
@@ -33,7 +34,7 @@ const PROGRAMS: &[Program] = &[
     Program { packages: &["gcc", "libc6-dev"], present: has_c_compiler, purposes: SHOWN },
     // libFuzzer is C++.
     Program { packages: &["g++"], present: || has("g++") || has("c++"), purposes: TESTED },
-    Program { packages: &["python3-venv"], present: has_venv, purposes: MEASURED },
+    Program { packages: &["python3-venv"], present: has_venv, purposes: VENV },
     Program { packages: &["php-cli", "php-curl"], present: || has_module("php", &["--ri", "curl"]), purposes: TESTED },
     Program { packages: &["php-fpm"], present: has_php_fpm, purposes: TESTED },
     Program {

