@@ -7,6 +7,7 @@ mod chart;
 mod demo;
 mod document;
 mod fuzz;
+mod image;
 mod interrupt;
 mod leftovers;
 mod machine;
@@ -49,6 +50,8 @@ enum Task {
     Pods(pods::Arguments),
     /// Refresh the committed eBPF object, or check that it is fresh
     Prebuilt(prebuilt::Arguments),
+    /// Write baton's container image, without a container engine
+    Image(image::Arguments),
     /// Check the Helm chart, and render deploy/baton.yaml from it
     Chart(chart::Arguments),
     /// A program that the benchmark starts
@@ -90,6 +93,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Accuracy(arguments) => accuracy::run(&arguments),
         Task::Pods(arguments) => pods::run(&arguments),
         Task::Prebuilt(arguments) => prebuilt::run(&arguments),
+        Task::Image(arguments) => image::run(&arguments),
         Task::Chart(arguments) => chart::run(&arguments),
         Task::BenchPeer { peer } => bench::peer::run(peer),
     }

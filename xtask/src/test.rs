@@ -10,9 +10,10 @@ use anyhow::{Context as _, Result, bail};
 use nix::unistd::geteuid;
 
 use crate::setup::{self, Purpose};
-use crate::{chart, demo, interrupt, leftovers, prebuilt, process, say, workspace};
+use crate::{chart, demo, image, interrupt, leftovers, prebuilt, process, say, workspace};
 
 const FUZZ_SECONDS: &str = "20";
+const IMAGE: &str = "localhost/baton:test";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -36,6 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     prebuilt::build_from_source()?;
     if everything {
         check_object()?;
+        image::write(&workspace::release("baton"), IMAGE, &workspace::target().join("baton-image.tar"))?;
     }
 
     let mut closing = Vec::new();
