@@ -12,7 +12,7 @@ use crate::{say, wait};
 
 const REMOVAL: Duration = Duration::from_secs(5);
 
-/// A cgroup v2 directory. Dropping it ends the processes in it and removes it.
+/// A cgroup v2 directory, or one of v1 whose processes are elsewhere in v2. Dropping it ends the processes in it and removes it.
 #[derive(Debug)]
 pub(crate) struct Cgroup(PathBuf);
 
@@ -60,10 +60,18 @@ fn parse_usage(stat: &str) -> Option<u64> {
 /// Where cgroup v2 is mounted.
 pub(crate) fn mount() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("failed to read /proc/self/mounts")?;
+    of_kind(&mounts, "cgroup2").next().context("no cgroup v2 file system is mounted")
+}
+
+/// Where hierarchies of cgroup v1 are mounted, beside v2 or instead of it.
+pub(crate) fn legacy_mounts() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    of_kind(&mounts, "cgroup").collect()
+}
+
+fn of_kind(mounts: &str, kind: &str) -> impl Iterator<Item = PathBuf> {
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let mut paths =
-        fields.filter(|fields| fields.get(2) == Some(&"cgroup2")).filter_map(|fields| fields.get(1).copied());
-    paths.next().map(PathBuf::from).context("no cgroup v2 file system is mounted")
+    fields.filter(move |fields| fields.get(2) == Some(&kind)).filter_map(|fields| fields.get(1).map(PathBuf::from))
 }
 
 impl Drop for Cgroup {
@@ -91,7 +99,15 @@ fn remove_tree(directory: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_usage;
+    use super::*;
+
+    #[test]
+    fn kinds_of_mounts_are_told_apart() {
+        let mounts = "cgroup /sys/fs/cgroup/pids cgroup rw,pids 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        let found = |kind| of_kind(mounts, kind).map(|path| path.display().to_string()).collect::<Vec<_>>();
+        assert_eq!(found("cgroup2"), ["/sys/fs/cgroup/unified"]);
+        assert_eq!(found("cgroup"), ["/sys/fs/cgroup/pids"]);
+    }
 
     #[test]
     fn usage_is_found_by_name() {

@@ -4,6 +4,8 @@ mod accuracy;
 mod bench;
 mod cgroup;
 mod chart;
+mod checksum;
+mod cluster;
 mod demo;
 mod document;
 mod fuzz;
@@ -54,6 +56,8 @@ enum Task {
     Image(image::Arguments),
     /// Check the Helm chart, and render deploy/baton.yaml from it
     Chart(chart::Arguments),
+    /// The Kubernetes that the tests run against
+    Cluster(cluster::Arguments),
     /// A program that the benchmark starts
     #[command(hide = true)]
     BenchPeer {
@@ -95,6 +99,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Prebuilt(arguments) => prebuilt::run(&arguments),
         Task::Image(arguments) => image::run(&arguments),
         Task::Chart(arguments) => chart::run(&arguments),
+        Task::Cluster(arguments) => cluster::run(&arguments),
         Task::BenchPeer { peer } => bench::peer::run(peer),
     }
 }

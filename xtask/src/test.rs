@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::unistd::geteuid;
 
 use crate::setup::{self, Purpose};
-use crate::{chart, demo, image, interrupt, leftovers, prebuilt, process, say, workspace};
+use crate::{chart, cluster, demo, image, interrupt, leftovers, prebuilt, process, say, workspace};
 
 const FUZZ_SECONDS: &str = "20";
 const IMAGE: &str = "localhost/baton:test";
@@ -19,6 +20,9 @@ const IMAGE: &str = "localhost/baton:test";
 pub(crate) struct Arguments {
     /// Only the tests whose names contain this
     filter: Option<String>,
+    /// Leave out the tests in a Kubernetes cluster, and what they need
+    #[arg(long)]
+    no_cluster: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -28,7 +32,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             "the end-to-end tests load eBPF programs: run this as root. `cargo test --package baton-common` needs no root"
         );
     }
-    setup::run(&setup::Arguments::for_purpose(Purpose::Test))?;
+    let purpose = if arguments.no_cluster { Purpose::TestWithoutCluster } else { Purpose::Test };
+    setup::run(&setup::Arguments::for_purpose(purpose))?;
     let everything = arguments.filter.is_none();
     if everything {
         check_sources()?;
@@ -107,16 +112,44 @@ fn pure_parts(arguments: &Arguments, closing: &mut Vec<String>) -> Result<bool> 
 }
 
 fn end_to_end(arguments: &Arguments, closing: &mut Vec<String>) -> Result<bool> {
+    let kubernetes = kubernetes(arguments)?;
     say::step("testing end to end, with real programs");
-    let mut command = workspace::cargo(&["test", "--package", "baton-tests", "--release", "--no-fail-fast"]);
+    let mut command = end_to_end_command(arguments);
     // One after the other: they look for what is left behind in the whole kernel, and fill small machines.
-    command.args(&arguments.filter).args(["--", "--test-threads=1"]);
+    command.arg("--test-threads=1");
+    if let Some(directory) = &kubernetes {
+        command.arg("--include-ignored").env(cluster::VARIABLE, directory);
+    }
     command.env("BATON_BIN", workspace::release("baton")).env("BATON_PYTHON", workspace::venv().join("bin/python"));
     // Backtraces of errors that a test returns show the test runner only.
     command.env("RUST_LIB_BACKTRACE", "0");
     let passed = test(&mut command, closing);
     leftovers::remove();
+    if arguments.no_cluster {
+        closing.push("tests in a Kubernetes cluster: skipped, as --no-cluster asks; they count as ignored".to_owned());
+    }
     passed
+}
+
+/// What runs the end-to-end tests; arguments for their programs may follow.
+fn end_to_end_command(arguments: &Arguments) -> Command {
+    let mut command = workspace::cargo(&["test", "--package", "baton-tests", "--release", "--no-fail-fast"]);
+    command.args(&arguments.filter).arg("--");
+    command
+}
+
+/// The programs of the cluster, built if need be; `None` when no test is to run that needs it.
+fn kubernetes(arguments: &Arguments) -> Result<Option<PathBuf>> {
+    if arguments.no_cluster {
+        return Ok(None);
+    }
+    // The tests in the cluster, and no others, are ignored unless they are asked for.
+    let listed = process::read_aloud(end_to_end_command(arguments).args(["--list", "--ignored"]))
+        .context("failed to build the end-to-end tests")?;
+    if !listed.lines().any(|line| line.ends_with(": test")) {
+        return Ok(None);
+    }
+    cluster::ensure().map(Some)
 }
 
 /// Runs a test command with its output passed through, keeps the runner's closing lines, and says whether all passed.

@@ -35,6 +35,13 @@ pub(crate) fn venv() -> PathBuf {
     root().join("target/venv")
 }
 
+/// Where things are kept that take long to make and that all clones of this repository can use.
+pub(crate) fn cache() -> Result<PathBuf> {
+    let directory = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = directory("XDG_CACHE_HOME").or_else(|| Some(directory("HOME")?.join(".cache")));
+    Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set, so there is no place for a cache")?.join("baton"))
+}
+
 /// Where the committed eBPF objects are.
 pub(crate) fn prebuilt() -> PathBuf {
     root().join("agent-ebpf/prebuilt")

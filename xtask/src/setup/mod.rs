@@ -37,6 +37,8 @@ pub(crate) enum Purpose {
     Demo,
     /// `cargo xtask test`
     Test,
+    /// `cargo xtask test --no-cluster`
+    TestWithoutCluster,
     /// `cargo xtask bench`
     Bench,
     /// `cargo xtask chart`
@@ -49,13 +51,13 @@ impl Purpose {
         match self {
             Self::Chart => false,
             Self::Demo => !prebuilt::is_here(),
-            Self::Build | Self::Test | Self::Bench => true,
+            Self::Build | Self::Test | Self::TestWithoutCluster | Self::Bench => true,
         }
     }
 
     fn components(self) -> &'static [Component] {
         match self {
-            Self::Test => &[Component::Source, Component::Clippy, Component::Rustfmt],
+            Self::Test | Self::TestWithoutCluster => &[Component::Source, Component::Clippy, Component::Rustfmt],
             _ if self.builds_object() => &[Component::Source],
             _ => &[],
         }
@@ -63,12 +65,12 @@ impl Purpose {
 
     /// Whether packages of PyPI are used.
     fn uses_python(self) -> bool {
-        matches!(self, Self::Test | Self::Bench | Self::Chart)
+        matches!(self, Self::Test | Self::TestWithoutCluster | Self::Bench | Self::Chart)
     }
 
     /// Whether packages of npm and crates of a program under test are used.
     fn uses_packages(self) -> bool {
-        matches!(self, Self::Test | Self::Bench)
+        matches!(self, Self::Test | Self::TestWithoutCluster | Self::Bench)
     }
 }
 

@@ -12,11 +12,13 @@ struct Program {
     purposes: &'static [Purpose],
 }
 
-const PYTHON: &[Purpose] = &[Purpose::Demo, Purpose::Test, Purpose::Bench, Purpose::Chart];
-const VENV: &[Purpose] = &[Purpose::Test, Purpose::Bench, Purpose::Chart];
-const SHOWN: &[Purpose] = &[Purpose::Demo, Purpose::Test];
-const MEASURED: &[Purpose] = &[Purpose::Test, Purpose::Bench];
-const TESTED: &[Purpose] = &[Purpose::Test];
+const PYTHON: &[Purpose] =
+    &[Purpose::Demo, Purpose::Test, Purpose::TestWithoutCluster, Purpose::Bench, Purpose::Chart];
+const VENV: &[Purpose] = &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Bench, Purpose::Chart];
+const SHOWN: &[Purpose] = &[Purpose::Demo, Purpose::Test, Purpose::TestWithoutCluster];
+const MEASURED: &[Purpose] = &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Bench];
+const TESTED: &[Purpose] = &[Purpose::Test, Purpose::TestWithoutCluster];
+const CLUSTERED: &[Purpose] = &[Purpose::Test];
 
 const PROGRAMS: &[Program] = &[
     Program { packages: &["curl"], present: || has("curl"), purposes: SHOWN },
@@ -55,6 +57,12 @@ const PROGRAMS: &[Program] = &[
     Program { packages: &["postgresql"], present: has_postgres, purposes: TESTED },
     Program { packages: &["iproute2"], present: || has("ip"), purposes: TESTED },
     Program { packages: &["openssl"], present: || has("openssl"), purposes: TESTED },
+    // Kubernetes itself is built from source, see `cluster`.
+    Program { packages: &["etcd-server"], present: || has("etcd"), purposes: CLUSTERED },
+    Program { packages: &["containerd"], present: || has("containerd") && has("ctr"), purposes: CLUSTERED },
+    Program { packages: &["runc"], present: || has("runc"), purposes: CLUSTERED },
+    Program { packages: &["containernetworking-plugins"], present: has_network_plugins, purposes: CLUSTERED },
+    Program { packages: &["busybox-static"], present: || has("busybox"), purposes: CLUSTERED },
 ];
 
 /// The packages of the programs that `purpose` needs and that are not there.
@@ -84,6 +92,10 @@ fn has_php_fpm() -> bool {
     // Debian's has its version in its name.
     let mut programs = std::fs::read_dir("/usr/sbin").into_iter().flatten().flatten();
     programs.any(|program| program.file_name().to_string_lossy().starts_with("php-fpm"))
+}
+
+fn has_network_plugins() -> bool {
+    ["bridge", "host-local", "loopback"].iter().all(|plugin| Path::new("/usr/lib/cni").join(plugin).is_file())
 }
 
 fn has_postgres() -> bool {
