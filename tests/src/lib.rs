@@ -8,6 +8,7 @@ pub mod baton;
 pub mod bpf;
 pub mod byte_exactness;
 pub mod cgroup;
+pub mod cluster;
 pub mod fastcgi;
 pub mod flows;
 pub mod fpm;

@@ -162,6 +162,11 @@ impl Client {
         Self { address, keep_alive, connection: None, reconnects: 0 }
     }
 
+    /// How often the server had closed a kept connection, so that a request went over a new one.
+    pub fn reconnects(&self) -> usize {
+        self.reconnects
+    }
+
     /// Sends a whole request in one call and reads its response.
     pub fn send(&mut self, message: &[u8]) -> Result<(Head, Vec<u8>)> {
         self.send_pieces(&[message])
