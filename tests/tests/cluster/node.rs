@@ -46,7 +46,7 @@ def ask(path, body=None):
     headers = {'Authorization': 'Bearer ' + open(folder + 'token').read(), 'Content-Type': 'application/json'}
     request = urllib.request.Request('https://' + address + path, body, headers)
     return json.load(urllib.request.urlopen(request, context=ssl.create_default_context(cafile=folder + 'ca.crt')))
-print('reached:', ask('/version')['major'] != '')
+print('reached:', 'gitVersion' in ask('/version'))
 review = {'apiVersion': 'authorization.k8s.io/v1', 'kind': 'SelfSubjectAccessReview',
           'spec': {'resourceAttributes': {'verb': 'list', 'resource': 'pods'}}}
 review = ask('/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', json.dumps(review).encode())
