@@ -1,8 +1,8 @@
 //! Takes in connections that were open before their workload was switched on.
 //!
-//! Only idle ones, between two messages as far as the kernel's counters tell:
-//! both ends have taken all that was sent, and the last word was not a request
-//! still without an answer. What follows must begin with a request line, else
+//! Only between two messages as far as the kernel's counters tell: both ends have
+//! taken all that was sent, and the last word was not a request still without an
+//! answer; connections that the workload has opened must be idle, too. What follows must begin with a request line, else
 //! the connection is not followed.
 
 use std::collections::{HashMap, HashSet};
@@ -114,8 +114,10 @@ fn take(
     };
     state.request.flags = IN_REQUEST;
     datapath.sockets()?.insert(socket, Raw(state), 0).context("failed to set a socket's state")?;
-    // A byte that passed since could be the beginning of a message.
-    if tcp::info(socket).is_none_or(|now| !now.has_same_bytes(before)) {
+    // A byte that passed since could be the beginning of a message. Of what is
+    // received that may be: where it does not go on with a request line, the
+    // connection is not followed.
+    if !accepted && tcp::info(socket).is_none_or(|now| !now.has_same_bytes(before)) {
         state.role = role::NONE;
         datapath.sockets()?.insert(socket, Raw(state), 0).context("failed to set a socket's state")?;
         return Ok(Outcome::Left);
@@ -131,9 +133,10 @@ fn take(
 fn is_between_messages(socket: &OwnedFd, info: &Info, accepted: bool) -> bool {
     let all_read = tcp::unread(socket) == Some(0);
     let fresh = info.has_no_bytes();
-    // Accepted: a response was the last word; connected: it was a response, too.
-    let answered = if accepted { info.sent_last() } else { info.received_last() };
-    all_read && info.all_acknowledged() && (fresh || answered && info.is_idle())
+    // Accepted: a response was the last word; connected: it was a response, too, and
+    // none that goes on: what is inserted must not get into the middle of anything.
+    let answered = if accepted { info.sent_last() } else { info.received_last() && info.is_idle() };
+    all_read && info.all_acknowledged() && (fresh || answered)
 }
 
 /// Whether a connected socket can become a member while it is in use.

@@ -12,8 +12,7 @@ struct Program {
     purposes: &'static [Purpose],
 }
 
-const PYTHON: &[Purpose] =
-    &[Purpose::Demo, Purpose::Test, Purpose::TestWithoutCluster, Purpose::Bench, Purpose::Chart];
+const PYTHON: &[Purpose] = &[Purpose::Demo, Purpose::Test, Purpose::TestWithoutCluster, Purpose::Bench, Purpose::Chart];
 const VENV: &[Purpose] = &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Bench, Purpose::Chart];
 const SHOWN: &[Purpose] = &[Purpose::Demo, Purpose::Test, Purpose::TestWithoutCluster];
 const MEASURED: &[Purpose] = &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Bench];

@@ -1,6 +1,8 @@
 //! Connections that were open before their workload was switched on, and those
 //! that shall leave.
 
+use std::time::{Duration, Instant};
+
 use super::{Daemon, borrowed};
 use crate::control::cgroup;
 use crate::datapath::adopt;
@@ -11,21 +13,35 @@ use crate::observe;
 pub(super) struct Adoption {
     /// The workloads that have some, by the numbers of the times that they were switched on.
     left: Vec<u32>,
-    /// Housekeeping rounds until the next look; 0 if none is due.
-    rounds: u32,
-    /// Rounds before the last look.
-    pause: u32,
+    /// When the next look is due, if one is.
+    due: Option<Instant>,
+    /// Time before the last look.
+    pause: Duration,
 }
 
-/// Longest pause, in rounds: after it, what is left is left.
-const LAST: u32 = 64;
-
 impl Adoption {
+    /// First pause: a label is to have its effect within a second.
+    const FIRST: Duration = Duration::from_millis(50);
+
+    /// Longest pause: after it, what is left is left.
+    const LAST: Duration = Duration::from_secs(30);
+
     /// After a look: the next one comes after twice the time.
     fn again(&mut self) {
-        let pause = if self.pause == 0 { 1 } else { self.pause * 2 };
-        let due = !self.left.is_empty() && pause <= LAST;
-        *self = if due { Self { rounds: pause, pause, ..std::mem::take(self) } } else { Self::default() };
+        let pause = (self.pause * 2).max(Self::FIRST);
+        if self.left.is_empty() || pause > Self::LAST {
+            *self = Self::default();
+        } else {
+            (self.due, self.pause) = (Some(Instant::now() + pause), pause);
+        }
+    }
+
+    /// Waits until the next look is due; for ever if none is.
+    pub(super) async fn is_due(&self) {
+        match self.due {
+            Some(due) => tokio::time::sleep_until(due.into()).await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -43,7 +59,7 @@ impl Daemon {
             if adopted.left > 0 {
                 self.adoption.left.push(workload.generation);
             }
-            if adopted.hidden > 0 && self.adoption.pause == 0 {
+            if adopted.hidden > 0 && self.adoption.pause.is_zero() {
                 observe::say(&format!(
                     "the open connections of {} processes of {} are not followed until they are opened anew: it takes CAP_SYS_PTRACE to look at them",
                     adopted.hidden, workload.desired.name
@@ -56,7 +72,7 @@ impl Daemon {
 
     /// Adopts for workloads that were just switched on.
     pub(super) fn adopt_new(&mut self, generations: &[u32]) -> anyhow::Result<()> {
-        self.adoption.pause = 0;
+        self.adoption.pause = Duration::ZERO;
         self.adopt(generations)?;
         self.adoption.again();
         Ok(())
@@ -64,19 +80,10 @@ impl Daemon {
 
     /// Looks again at connections that were in use, with growing pauses.
     pub(super) fn look_again(&mut self) -> anyhow::Result<()> {
-        match self.adoption.rounds {
-            0 => Ok(()),
-            1 => {
-                let left = std::mem::take(&mut self.adoption.left);
-                self.adopt(&left)?;
-                self.adoption.again();
-                Ok(())
-            }
-            _ => {
-                self.adoption.rounds -= 1;
-                Ok(())
-            }
-        }
+        let left = std::mem::take(&mut self.adoption.left);
+        self.adopt(&left)?;
+        self.adoption.again();
+        Ok(())
     }
 
     /// Lets sockets leave the SOCKHASH that do not speak HTTP/1, or whose

@@ -155,6 +155,7 @@ impl Daemon {
                     changed?;
                     self.follow_pods(listener)?;
                 }
+                () = self.adoption.is_due() => self.look_again()?,
                 _ = ticks.tick(), if listener.is_watched() => {
                     reader.read(&self.workloads, |event| listener.send(event))?;
                     listener.flush();
@@ -164,7 +165,6 @@ impl Daemon {
                 }
                 _ = housekeeping.tick() => {
                     self.let_leave()?;
-                    self.look_again()?;
                     self.look_for_pods(listener)?;
                 }
             }
