@@ -1,7 +1,9 @@
 """Checks the Helm chart, and compares or rewrites the plain manifest: chart.py CHART MANIFEST [--write].
 
 `cargo xtask chart` runs this in the tests' virtual environment. It prints one line for each thing that is wrong, and
-ends with status 1 if there is any."""
+ends with status 1 if there is any.
+
+chart.py CHART --render VALUES prints what the chart renders for an old Kubernetes with these values (JSON)."""
 
 import json
 import sys
@@ -199,5 +201,13 @@ def main(path: str, manifest: Path, *, write: bool) -> int:
     return 0
 
 
+def show(path: str, values: Values) -> int:
+    with helm.Chart.load(path) as chart:
+        print("".join("---\n" + text for text, _ in parse(render(chart, values, OLD_KUBERNETES))))
+    return 0
+
+
 if __name__ == "__main__":
+    if sys.argv[2] == "--render":
+        sys.exit(show(sys.argv[1], json.loads(sys.argv[3])))
     sys.exit(main(sys.argv[1], Path(sys.argv[2]), write="--write" in sys.argv[3:]))

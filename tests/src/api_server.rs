@@ -65,7 +65,7 @@ pub struct ApiServer {
     inner: Arc<Mutex<Inner>>,
     changes: watch::Sender<Changes>,
     address: String,
-    _runtime: tokio::runtime::Runtime,
+    runtime: Option<tokio::runtime::Runtime>,
 }
 
 #[derive(Clone)]
@@ -89,7 +89,7 @@ impl ApiServer {
             tokio::net::TcpListener::from_std(listener)?
         };
         runtime.spawn(async move { axum::serve(listener, routes).await });
-        Ok(Self { inner, changes, address, _runtime: runtime })
+        Ok(Self { inner, changes, address, runtime: Some(runtime) })
     }
 
     /// Its URL.
@@ -197,6 +197,13 @@ impl ApiServer {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         lock(&self.inner)
+    }
+}
+
+impl Drop for ApiServer {
+    fn drop(&mut self) {
+        // Without waiting, which is refused to tests that are asynchronous themselves.
+        self.runtime.take().into_iter().for_each(tokio::runtime::Runtime::shutdown_background);
     }
 }
 

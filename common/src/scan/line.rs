@@ -170,7 +170,7 @@ enum Taken {
 /// and its colon.
 #[inline(always)]
 fn take_apart(scan: &Scan, name: &mut Name, window: &Window, names: &Names, start: u32, end: u32) -> Taken {
-    if !names.may_begin(window, start, keep_first(window.at(start), end.wrapping_sub(start).min(8))) {
+    if !names.may_begin(window, start, end, keep_first(window.at(start), end.wrapping_sub(start).min(8))) {
         return Taken::NoInterest;
     }
     if scan.flags & head::IN_REQUEST == 0 && !head::may_frame(window, start) {

@@ -4,6 +4,7 @@
 //! `127.0.0.1` and [`Cluster::api_port`]; [`Pod::reaching_the_api`] tells it so.
 
 mod access;
+mod agent;
 mod chain;
 mod component;
 mod image;
@@ -23,6 +24,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 pub use access::NODE;
+pub use agent::Agent;
 pub use chain::{Chain, Hop, PORT};
 pub use component::Component;
 pub use image::Image;

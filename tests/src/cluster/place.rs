@@ -38,9 +38,10 @@ pub(super) const SYSCTLS: [&str; 7] = [
 ];
 
 /// The node's own `/run`, `/var/lib` and `/var/log`; the kubelet's directory is on a disk, as its disk usage is watched.
-/// `rshared` is how systemd leaves `/`, and what mount propagation into pods needs.
+/// Its own BPF file system, too, as systemd mounts one on each node. `rshared` is how systemd leaves `/`, and what mount propagation into pods needs.
 const VIEW: &str = "mount --make-rshared / \
     && for directory in /run /var/lib /var/log; do mount -t tmpfs -o mode=755 tmpfs $directory || exit; done \
+    && mount -t bpf bpf /sys/fs/bpf \
     && mkdir /run/netns /var/lib/kubelet && mount --bind \"$0\" /var/lib/kubelet \
     && echo ready && exec sleep infinity";
 

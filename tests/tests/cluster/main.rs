@@ -2,6 +2,7 @@
 //!
 //! To be left out on machines without it, they count as ignored unless they are asked for: `cargo xtask test` does.
 
+mod agent;
 mod chain;
 mod node;
 mod suite;
@@ -25,6 +26,20 @@ fn main() -> ExitCode {
         suite.trial("a_pod_that_is_made_anew_joins_its_chain", chain::a_pod_that_is_made_anew_joins_its_chain),
         suite.trial("pods_answer_while_the_api_server_is_away", chain::pods_answer_while_the_api_server_is_away),
         suite.trial("pods_answer_while_the_kubelet_is_away", chain::pods_answer_while_the_kubelet_is_away),
+        suite.trial(
+            "the_chart_installs_an_agent_with_just_its_rights",
+            agent::the_chart_installs_an_agent_with_just_its_rights,
+        ),
+        suite.trial(
+            "a_labelled_namespace_carries_and_another_is_untouched",
+            agent::a_labelled_namespace_carries_and_another_is_untouched,
+        ),
+        suite.trial("labels_and_annotations_of_pods", agent::labels_and_annotations_of_pods),
+        suite.trial("a_burst_of_pods_is_enrolled", agent::a_burst_of_pods_is_enrolled),
+        suite.trial("nothing_is_lost_when_the_api_server_is_away", agent::nothing_is_lost_when_the_api_server_is_away),
+        suite.trial("no_request_fails_when_the_agent_is_killed", agent::no_request_fails_when_the_agent_is_killed),
+        suite.trial("no_request_fails_when_the_agent_is_replaced", agent::no_request_fails_when_the_agent_is_replaced),
+        suite.trial("the_agent_leaves_nothing", agent::the_agent_leaves_nothing),
         // The last: it ends the cluster.
         suite.closing_trial("nothing_is_left_behind"),
     ];

@@ -161,6 +161,12 @@ fn malformed_names_are_lost_where_they_could_matter() {
 }
 
 #[test]
+fn a_short_line_is_judged_without_the_next_one() {
+    // The ninth byte from its beginning is that of `content-length`.
+    assert_eq!(taken("cont\0\r\nyl: 1\r\nb3: 1\r\n"), ["b3: 1\r\n"]);
+}
+
+#[test]
 fn the_blank_line_is_found_where_it_begins() {
     let bytes = with("b3: 1\r\nhost: a\r\n");
     for cut in cuts(&bytes) {
