@@ -65,7 +65,7 @@ fn looks_at(table: &Names, line: &str) -> bool {
     for (to, from) in window.as_words_mut().iter_mut().zip(name_of(line.as_bytes())) {
         *to = from;
     }
-    table.may_begin(&window, 0, u32::MAX, window.at(0))
+    table.may_begin(&window, 0, window.at(0), u8::MAX)
 }
 
 #[test]

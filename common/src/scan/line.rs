@@ -170,7 +170,10 @@ enum Taken {
 /// and its colon.
 #[inline(always)]
 fn take_apart(scan: &Scan, name: &mut Name, window: &Window, names: &Names, start: u32, end: u32) -> Taken {
-    if !names.may_begin(window, start, end, keep_first(window.at(start), end.wrapping_sub(start).min(8))) {
+    let len = end.wrapping_sub(start);
+    // All ones if the line is longer than eight bytes.
+    let ninth = (hide(8u32.wrapping_sub(len)) as i32 >> 31) as u8;
+    if !names.may_begin(window, start, keep_first(window.at(start), len.min(8)), ninth) {
         return Taken::NoInterest;
     }
     if scan.flags & head::IN_REQUEST == 0 && !head::may_frame(window, start) {

@@ -77,5 +77,5 @@ fn find_control(window: &Window, from: u32) -> Option<u32> {
 #[inline(always)]
 fn may_matter(window: &Window, names: &Names, start: u32, bytes: u64) -> bool {
     // As `controls`, and for a space in the first place, too.
-    bytes.wrapping_sub(0x2020_2020_2021) & 0x8080_8080_8080 != 0 || names.may_begin(window, start, u32::MAX, bytes)
+    bytes.wrapping_sub(0x2020_2020_2021) & 0x8080_8080_8080 != 0 || names.may_begin(window, start, bytes, u8::MAX)
 }
