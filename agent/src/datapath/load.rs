@@ -18,7 +18,7 @@ use super::pins::Pins;
 use super::pod::Raw;
 use super::{bpf, clock, layout};
 use crate::control::plan::Plan;
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 
 /// The object that `build.rs` made.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/baton-ebpf"));
@@ -365,14 +365,4 @@ fn refused(name: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
     let last = lines.len().saturating_sub(6);
     let text = if last > 1 { format!("{} … {}", lines[0], lines[last..].join("; ")) } else { lines.join("; ") };
     Failure::KernelLacks(format!("it refuses the program {name}: {text}"))
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
 }

@@ -13,6 +13,7 @@ use kube::{Client, Config, Resource};
 
 use super::object::Object;
 use super::reflected::Reflected;
+use crate::failure::chain;
 
 /// Answers of the API server, each pruned as soon as it is there.
 type Watch = Pin<Box<dyn Stream<Item = Result<Event<Object>, Error>> + Send>>;
@@ -116,16 +117,6 @@ where
         })
     });
     Box::pin(events)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

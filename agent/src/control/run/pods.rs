@@ -60,12 +60,18 @@ impl Daemon {
         all
     }
 
-    /// Does what labels and annotations want now.
-    pub(super) fn follow_pods(&mut self, listener: &mut Listener) -> anyhow::Result<()> {
-        let Some(pods) = self.pods.as_mut().filter(|pods| pods.kubernetes.is_complete()) else { return Ok(()) };
+    /// Asks labels and annotations what they want now. Returns what stands in the way
+    /// of some; `None` if not all is known yet.
+    pub(super) fn choose_pods(&mut self) -> Option<Vec<Notice>> {
+        let pods = self.pods.as_mut().filter(|pods| pods.kubernetes.is_complete())?;
         let wanted = pods.kubernetes.wanted(&self.plan);
         pods.desired = wanted.workloads;
-        let mut notices = wanted.notices;
+        Some(wanted.notices)
+    }
+
+    /// Does what labels and annotations want now.
+    pub(super) fn follow_pods(&mut self, listener: &mut Listener) -> anyhow::Result<()> {
+        let Some(mut notices) = self.choose_pods() else { return Ok(()) };
         let all = self.wanted(self.plan.workloads(&self.arguments.cgroups));
         self.detach_others(&all)?;
         let before = self.workloads.newest();

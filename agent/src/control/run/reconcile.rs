@@ -21,13 +21,17 @@ impl Daemon {
             (plan.contexts, plan.max_age) == (self.plan.contexts, self.plan.max_age),
             "limits are set when baton starts: restart it to change them"
         );
-        if plan.headers != self.plan.headers {
-            self.datapath.set_names(&plan.headers.table()?)?;
-            reader.set_headers(&plan.headers);
-        }
+        let table = plan.headers.table()?;
+        let renamed = plan.headers != self.plan.headers;
         self.plan = plan;
+        // What pods carry are bits of the table, too: the old ones must not meet the new table.
+        self.choose_pods();
         let wanted = self.wanted(desired);
         self.detach_others(&wanted)?;
+        if renamed {
+            self.datapath.set_names(&table)?;
+            reader.set_headers(&self.plan.headers);
+        }
         self.attach(self.missing(wanted))
     }
 
