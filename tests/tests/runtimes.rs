@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use baton_tests::app::Launch;
 use baton_tests::baton::{self, Daemon, Exec, HEADERS};
 use baton_tests::bpf::{Objects, nothing_new_since};
 use baton_tests::cgroup::Cgroup;
 use baton_tests::load::{Client, concurrently};
+use baton_tests::pins::Pins;
 use baton_tests::probe::Probe;
 use baton_tests::programs::{self, Go};
 use baton_tests::recorder::Recorder;
+use baton_tests::relay::Backend;
 use baton_tests::scratch::Scratch;
 use baton_tests::{flows, relay, wait};
 
@@ -48,6 +50,29 @@ fn examined(cgroup: &Cgroup) -> Result<serde_json::Value> {
     let id = std::fs::read_to_string(cgroup.path().join("cgroup.procs"))?;
     let doctor = baton::command(["doctor", "--json", "--pid", id.trim()])?;
     Ok(serde_json::from_str(&programs::succeed(doctor, "baton doctor --pid")?)?)
+}
+
+/// What the rights of a container suffice for: since 2025 kernels want CAP_SYS_ADMIN for the older way to attach.
+#[test]
+fn runtimes_without_cap_sys_admin() -> Result<()> {
+    let before = Objects::now()?;
+    let (recorder, pins) = (Recorder::echoing_targets()?, Pins::new()?);
+    let url = recorder.url();
+    for (name, program) in
+        [("Go", relay::go(&url, Go::NewStripped)?), ("Python", relay::python_threads(&url, Backend::Fresh)?)]
+    {
+        let cgroup = Cgroup::new()?;
+        let daemon = Daemon::confined(&[cgroup.path()], &pins)?;
+        let app = program.start(&Launch::In(&cgroup))?;
+        let mut client = Probe::fresh(app.address(), &recorder);
+        wait::until("the first request that carries its header", LIMIT, || Ok(client.is_propagated()?.then_some(())))
+            .with_context(|| format!("{name}: {}", daemon.output()))?;
+        ensure!(client.relay(None)?.carried()?.is_none(), "{name}: a value from nowhere");
+        ensure!(!daemon.output().contains("not supported"), "{name}: {}", daemon.output());
+        app.stop()?;
+        ensure!(daemon.stop()? == 0, "the status after SIGTERM");
+    }
+    nothing_new_since(&before)
 }
 
 /// A process that begins to run a Go program is found, also as the child of another.

@@ -2,19 +2,30 @@
 //! include/uapi/linux/bpf.h.
 #![expect(unsafe_code, reason = "system calls")]
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 // enum bpf_cmd
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
+const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_PROG_QUERY: libc::c_int = 16;
+const BPF_BTF_LOAD: libc::c_int = 18;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_ITER_CREATE: libc::c_int = 33;
 
 // enum bpf_attach_type
 const BPF_SK_SKB_STREAM_VERDICT: u32 = 5;
 const BPF_TRACE_ITER: u32 = 28;
+const BPF_TRACE_UPROBE_MULTI: u32 = 48;
+
+// enum bpf_prog_type
+const BPF_PROG_TYPE_KPROBE: u32 = 2;
+
+/// Flag of uprobe_multi links: at the function's return.
+const BPF_F_UPROBE_MULTI_RETURN: u32 = 1;
 
 /// The parts of `union bpf_attr` for each command.
 #[repr(C)]
@@ -45,6 +56,59 @@ struct LinkCreate {
     flags: u32,
     info: u64,
     info_len: u32,
+    padding: u32,
+}
+
+/// For BPF_LINK_CREATE of uprobe_multi (Linux 6.6).
+#[repr(C)]
+struct UprobeCreate {
+    program: u32,
+    target: u32,
+    attach_type: u32,
+    link_flags: u32,
+    path: u64,
+    offsets: u64,
+    counters: u64,
+    cookies: u64,
+    count: u32,
+    flags: u32,
+    process: u32,
+    padding: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ProgramLoad {
+    kind: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; NAME],
+    device: u32,
+    expected_attach_type: u32,
+    btf: u32,
+    function_size: u32,
+    functions: u64,
+    function_count: u32,
+    line_size: u32,
+}
+
+/// BPF_OBJ_NAME_LEN
+const NAME: usize = 16;
+
+#[repr(C)]
+#[derive(Default)]
+struct BtfLoad {
+    types: u64,
+    log: u64,
+    size: u32,
+    log_size: u32,
+    log_level: u32,
     padding: u32,
 }
 
@@ -116,6 +180,82 @@ pub(super) fn iterate(program: impl AsFd, map: impl AsFd) -> io::Result<File> {
     let link = owned(bpf(BPF_LINK_CREATE, &mut attribute)?)?;
     let file = owned(bpf(BPF_ITER_CREATE, &mut IterCreate { link: number(&link), flags: 0 })?)?;
     Ok(File::from(file))
+}
+
+/// What the kernel is given of a program for processes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Code<'a> {
+    pub(super) name: &'a str,
+    pub(super) license: &'a CStr,
+    /// `struct bpf_insn`, with the maps' descriptors in them.
+    pub(super) instructions: &'a [u8],
+    /// What [`load_types`] returned.
+    pub(super) types: BorrowedFd<'a>,
+    /// `struct bpf_func_info`, and the size of one.
+    pub(super) functions: &'a [u8],
+    pub(super) function_size: usize,
+}
+
+/// Loads a program for uprobe_multi links. With a `log`, the kernel writes there what it thinks.
+pub(super) fn load_for_processes(code: &Code<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
+    let count = |bytes: &[u8], size: usize| u32::try_from(bytes.len() / size.max(1)).map_err(io::Error::other);
+    let mut attribute = ProgramLoad {
+        kind: BPF_PROG_TYPE_KPROBE,
+        instruction_count: count(code.instructions, size_of::<u64>())?,
+        instructions: code.instructions.as_ptr() as u64,
+        license: code.license.as_ptr() as u64,
+        log_level: u32::from(!log.is_empty()),
+        log_size: count(log, 1)?,
+        log: if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 },
+        expected_attach_type: BPF_TRACE_UPROBE_MULTI,
+        btf: number(code.types),
+        function_size: u32::try_from(code.function_size).map_err(io::Error::other)?,
+        functions: code.functions.as_ptr() as u64,
+        function_count: count(code.functions, code.function_size)?,
+        ..ProgramLoad::default()
+    };
+    for (place, byte) in attribute.name[..NAME - 1].iter_mut().zip(code.name.bytes()) {
+        *place = byte;
+    }
+    loop {
+        match bpf(BPF_PROG_LOAD, &mut attribute) {
+            // A signal came while the kernel looked at the program.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            loaded => return owned(loaded?),
+        }
+    }
+}
+
+/// Loads type information.
+pub(super) fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
+    let size = u32::try_from(types.len()).map_err(io::Error::other)?;
+    owned(bpf(BPF_BTF_LOAD, &mut BtfLoad { types: types.as_ptr() as u64, size, ..BtfLoad::default() })?)
+}
+
+/// Runs a program at an offset of the file `path`, in one process or in all.
+pub(super) fn attach_to_processes(
+    program: impl AsFd,
+    path: &CStr,
+    offset: u64,
+    cookie: u64,
+    is_return: bool,
+    process: Option<NonZeroU32>,
+) -> io::Result<OwnedFd> {
+    let mut attribute = UprobeCreate {
+        program: number(program),
+        target: 0,
+        attach_type: BPF_TRACE_UPROBE_MULTI,
+        link_flags: 0,
+        path: path.as_ptr() as u64,
+        offsets: &raw const offset as u64,
+        counters: 0,
+        cookies: &raw const cookie as u64,
+        count: 1,
+        flags: if is_return { BPF_F_UPROBE_MULTI_RETURN } else { 0 },
+        process: process.map_or(0, NonZeroU32::get),
+        padding: 0,
+    };
+    owned(bpf(BPF_LINK_CREATE, &mut attribute)?)
 }
 
 /// A perf event of this thread that counts nothing.

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, anyhow};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf, SkStorage, SockHash};
-use aya::programs::{BtfTracePoint, CgroupSkb, Program, SkMsg, SkSkb, SockOps, UProbe};
+use aya::programs::{BtfTracePoint, CgroupSkb, Program, SkMsg, SkSkb, SockOps};
 use aya::util::nr_cpus;
 use aya::{Btf, Ebpf, EbpfLoader};
 use baton_common::attribution::Claim;
@@ -16,6 +16,7 @@ use baton_common::socket::Socket;
 use super::gate::Gate;
 use super::pins::Pins;
 use super::pod::Raw;
+use super::uprobe::Uprobes;
 use super::{bpf, clock, layout};
 use crate::control::plan::Plan;
 use crate::failure::{Failure, chain};
@@ -62,6 +63,7 @@ pub(crate) struct Datapath {
     /// Where the SOCKHASH is pinned. The first to go.
     gate: Option<Gate>,
     ebpf: Ebpf,
+    pub(super) uprobes: Uprobes,
     options: Options,
     cure: bool,
     epoch: u32,
@@ -100,7 +102,8 @@ impl Datapath {
             .map_max_entries("FREE_SLOTS", options.contexts)
             .load(OBJECT)
             .map_err(|error| Failure::KernelLacks(format!("it refuses baton's maps: {}", chain(&error))))?;
-        let mut datapath = Self { gate: None, ebpf, options, cure: false, epoch: 0, events: false, pins };
+        let uprobes = Uprobes::prepare(OBJECT, &ebpf)?;
+        let mut datapath = Self { gate: None, ebpf, uprobes, options, cure: false, epoch: 0, events: false, pins };
         datapath.set_names(names)?;
         datapath.set_first_id()?;
         datapath.load_programs()?;
@@ -140,7 +143,7 @@ impl Datapath {
     pub(crate) fn cure(&mut self) -> anyhow::Result<()> {
         let members = self.members()?.fd().try_clone().context("failed to copy the map's descriptor")?;
         let sk_skb: &mut SkSkb = self.program("sk_skb_pass")?;
-        sk_skb.load().map_err(|error| refused("sk_skb_pass", &error))?;
+        sk_skb.load().map_err(|error| refused("sk_skb_pass", &chain(&error)))?;
         sk_skb.attach(&members).context("failed to attach sk_skb_pass to the SOCKHASH")?;
         self.cure = true;
         self.set_settings()
@@ -309,15 +312,6 @@ impl Datapath {
         Ok(())
     }
 
-    /// The program `name`, to be attached to processes; loaded when it is first asked for.
-    pub(crate) fn probe(&mut self, name: &str) -> anyhow::Result<&mut UProbe> {
-        let probe: &mut UProbe = self.program(name)?;
-        if probe.fd().is_err() {
-            probe.load().map_err(|error| refused(name, &error))?;
-        }
-        Ok(probe)
-    }
-
     /// A workload's counters, summed over all processors; see [`counter`].
     pub(crate) fn counters(&mut self, workload: u32) -> anyhow::Result<Vec<u64>> {
         (0..counter::COUNT).map(|index| self.counter(workload, index)).collect()
@@ -342,7 +336,7 @@ fn load_program(name: &str, program: &mut Program, btf: &Btf) -> anyhow::Result<
         Program::Iter(program) => program.load("tcp", btf),
         _ => anyhow::bail!("nobody knows how to load the program {name}"),
     };
-    Ok(loaded.map_err(|error| refused(name, &error))?)
+    Ok(loaded.map_err(|error| refused(name, &chain(&error)))?)
 }
 
 /// Reading the kernel's types takes tens of megabytes for a moment, which the C
@@ -357,9 +351,8 @@ fn give_memory_back() {
 }
 
 /// A program that the kernel refused, with the verifier's last words.
-fn refused(name: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
-    tracing::debug!(program = name, error = chain(error), "refused");
-    let text = chain(error);
+pub(super) fn refused(name: &str, text: &str) -> Failure {
+    tracing::debug!(program = name, error = text, "refused");
     // The verifier explains itself at length; what matters is at the end.
     let lines: Vec<&str> = text.lines().collect();
     let last = lines.len().saturating_sub(6);

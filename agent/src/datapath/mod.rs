@@ -15,4 +15,5 @@ pub(crate) mod pod;
 pub(crate) mod probe;
 pub(crate) mod selftest;
 mod tcp;
+pub(crate) mod uprobe;
 pub(crate) mod workload;

@@ -92,6 +92,11 @@ pub(crate) fn has_sys_ptrace() -> bool {
     effective_capabilities() >> SYS_PTRACE & 1 == 1
 }
 
+/// Whether this process may do what only CAP_SYS_ADMIN allows.
+pub(crate) fn has_sys_admin() -> bool {
+    effective_capabilities() >> SYS_ADMIN & 1 == 1
+}
+
 fn effective_capabilities() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));

@@ -114,6 +114,7 @@ pub(crate) fn run(doctor: &Doctor) -> anyhow::Result<u8> {
                 let (check, failed) = self_test(&mut datapath);
                 checks.push(check);
                 status = failed;
+                checks.push(runtimes(&mut datapath));
             }
             Err(error) => {
                 status = error.downcast_ref::<Failure>().map_or(1, Failure::status);
@@ -204,6 +205,20 @@ fn load() -> anyhow::Result<Datapath> {
         Options { contexts: limits.contexts, max_age: limits.max_age() },
         &Headers::resolve(&[], &[])?.table()?,
     )
+}
+
+/// Without them baton runs, and follows threads only.
+fn runtimes(datapath: &mut Datapath) -> Check {
+    let (status, detail, remedy) = match datapath.load_for_processes() {
+        Ok(true) => (Status::Ok, "the kernel accepts their programs, and lets baton attach them".to_owned(), None),
+        Ok(false) => (
+            Status::Note,
+            "this kernel lets only CAP_SYS_ADMIN attach programs to processes, so Go, Python, PHP-FPM and event loops in Java are not told apart: they count as unsupported-runtime".to_owned(),
+            Some("use Linux 6.10 or later, or grant CAP_SYS_ADMIN".to_owned()),
+        ),
+        Err(error) => (Status::Note, format!("{error:#}"), Some("report it: threads are followed without".to_owned())),
+    };
+    Check { name: "language runtimes", status, detail, remedy }
 }
 
 fn self_test(datapath: &mut Datapath) -> (Check, u8) {

@@ -1,6 +1,9 @@
 //! Where programs of the kernel side go in a process.
 
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint};
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use crate::datapath::uprobe::Place;
 
 /// A program of the kernel side, and where in a file it belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +19,8 @@ impl Point {
         Self { program, offset, cookie: None }
     }
 
-    /// The same place, as aya has it.
-    pub(super) fn place(&self) -> UProbeAttachPoint<'static> {
-        UProbeAttachPoint { location: UProbeAttachLocation::AbsoluteOffset(self.offset), cookie: self.cookie }
+    /// The same place in the file `path`, in one process or in all.
+    pub(super) const fn of<'a>(&self, path: &'a Path, process: Option<NonZeroU32>) -> Place<'a> {
+        Place { path, offset: self.offset, cookie: self.cookie, process }
     }
 }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
-use aya::programs::uprobe::UProbeLinkId;
 use baton_common::runtime::{kind, notice};
 use tokio::io::unix::AsyncFd;
 
@@ -16,6 +15,7 @@ use super::python::Interpreter;
 use super::support::{Identity, Support, examine, identity};
 use crate::datapath::load::Datapath;
 use crate::datapath::pod;
+use crate::datapath::uprobe::Link;
 
 mod attach;
 
@@ -32,17 +32,10 @@ struct Pending {
     until: Instant,
 }
 
-/// Something attached to a process.
-#[derive(Debug)]
-struct Probe {
-    program: &'static str,
-    link: UProbeLinkId,
-}
-
 /// What is attached to an executable file, for all its processes.
 #[derive(Debug, Default)]
 struct Shared {
-    probes: Vec<Probe>,
+    probes: Vec<Link>,
     /// The processes that need it.
     users: HashSet<u32>,
 }
@@ -53,7 +46,7 @@ pub(crate) struct Tracker {
     executables: HashMap<Identity, Support>,
     libraries: HashMap<(Identity, &'static str), Result<Vec<Point>, String>>,
     interpreters: HashMap<Identity, Result<Interpreter, String>>,
-    attached: HashMap<u32, Vec<Probe>>,
+    attached: HashMap<u32, Vec<Link>>,
     shared: HashMap<Identity, Shared>,
     pending: Vec<Pending>,
 }
@@ -175,10 +168,7 @@ impl Tracker {
     /// Process `id` has ended. Nobody waits until the kernel has taken its
     /// probes away, which takes tens of milliseconds for each.
     fn ended(&mut self, datapath: &mut Datapath, id: u32) {
-        let Some(probes) = self.take(datapath, id) else { return };
-        let links =
-            probes.into_iter().filter_map(|probe| datapath.probe(probe.program).ok()?.take_link(probe.link).ok());
-        let links: Vec<_> = links.collect();
+        let Some(links) = self.take(datapath, id) else { return };
         if !links.is_empty() {
             // Where there can be no thread, this drops them here.
             let _ = std::thread::Builder::new().spawn(move || drop(links));
@@ -188,16 +178,14 @@ impl Tracker {
 
     /// Takes everything away from process `id`, which runs.
     fn forget(&mut self, datapath: &mut Datapath, id: u32) {
-        let Some(probes) = self.take(datapath, id) else { return };
+        let Some(links) = self.take(datapath, id) else { return };
         // Last what forgets, which was attached first.
-        for Probe { program, link } in probes.into_iter().rev() {
-            let _ = datapath.probe(program).and_then(|probe| Ok(probe.detach(link)?));
-        }
+        links.into_iter().rev().for_each(drop);
         clear(datapath, id);
     }
 
     /// What is attached for process `id` alone; `None` if it was never found to need anything.
-    fn take(&mut self, datapath: &mut Datapath, id: u32) -> Option<Vec<Probe>> {
+    fn take(&mut self, datapath: &mut Datapath, id: u32) -> Option<Vec<Link>> {
         let mut probes = self.attached.remove(&id)?;
         // Without this the probes do nothing any more.
         let _ = datapath.pythons().map(|mut all| all.remove(&id));

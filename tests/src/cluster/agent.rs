@@ -120,10 +120,10 @@ impl Agent {
         Ok(String::from_utf8_lossy(&finished.stdout).trim() == "yes")
     }
 
-    /// What the node's BPF file system holds.
+    /// What the node's BPF file system holds of the agent. (The kernel puts files of its own there.)
     pub fn pins(cluster: &Cluster) -> Result<String> {
         let mut list = cluster.on_node("find")?;
-        list.args(["/sys/fs/bpf", "-mindepth", "1"]);
+        list.args(["/sys/fs/bpf", "-path", "/sys/fs/bpf/baton*"]);
         succeed(list, "find")
     }
 

@@ -155,6 +155,7 @@ impl Plan<'_> {
         controllers.arg("--root-ca-file").arg(&self.access.authority);
         controllers.arg(format!("--secure-port={}", self.ports.controllers));
         controllers.args(["--bind-address=127.0.0.1", "--port=0", "--leader-elect=false"]);
+        controllers.arg("--flex-volume-plugin-dir").arg(self.place.files().join("volume-plugins"));
         Ok(controllers)
     }
 

@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, PartialObjectMeta};
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
 use kube::runtime::{WatchStreamExt as _, watcher::Error};
 use kube::{Client, Config, Resource};
 
@@ -21,9 +22,14 @@ type Watch = Pin<Box<dyn Stream<Item = Result<Event<Object>, Error>> + Send>>;
 /// Failures in a row after which the API server counts as lost.
 const LOST_AFTER: u32 = 3;
 
+/// How much sooner than kube's watchers usually do, which wait for up to 30 s, a
+/// try follows the one before. Until one succeeds, new pods are not on, and the
+/// kubelet starts them as soon as the API server is back.
+const SOONER: u32 = 6;
+
 /// Time after which no further failure means that it is there again: a watch
-/// that works may be silent, and the longest pause between two tries is 30 s.
-const FORGET_AFTER: Duration = Duration::from_secs(60);
+/// that works may be silent, and a try takes a while, too.
+const FORGET_AFTER: Duration = Duration::from_secs(30);
 
 /// What the API server says, as far as it is known.
 pub(crate) struct Cluster {
@@ -107,7 +113,7 @@ where
     PartialObjectMeta<K>: Resource,
 {
     let prune = |mut object: PartialObjectMeta<K>| Object::of(std::mem::take(object.meta_mut()));
-    let events = stream.default_backoff().map(move |said| {
+    let events = stream.backoff(Pauses::default()).map(move |said| {
         said.map(|event| match event {
             Event::Apply(object) => Event::Apply(prune(object)),
             Event::Delete(object) => Event::Delete(prune(object)),
@@ -117,6 +123,24 @@ where
         })
     });
     Box::pin(events)
+}
+
+/// Time between two tries: growing to 5 s, and not the same on all nodes.
+#[derive(Default)]
+struct Pauses(DefaultBackoff);
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.0.next()? / SOONER)
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,6 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use anyhow::Context as _;
-use aya::programs::UProbe;
-use aya::programs::uprobe::UProbeScope;
 use baton_common::attribution::Claim;
 use baton_common::runtime::{Python, kind, loaded};
 
@@ -14,7 +12,7 @@ use super::super::point::Point;
 use super::super::python::{self, Loaded};
 use super::super::support::identity;
 use super::super::{epoll, mapped, ruby, sockets};
-use super::{Probe, Tracker};
+use super::Tracker;
 use crate::datapath::load::Datapath;
 use crate::datapath::pod::Raw;
 
@@ -80,12 +78,7 @@ impl Tracker {
         self.attached.entry(id).or_default();
         if shared.probes.is_empty() {
             for point in points {
-                let program = point.program;
-                let link = datapath
-                    .probe(program)?
-                    .attach(point.place(), path, UProbeScope::AllProcesses)
-                    .with_context(|| format!("failed to attach {program}"))?;
-                shared.probes.push(Probe { program, link });
+                shared.probes.push(datapath.attach_to_processes(point.program, &point.of(path, None))?);
             }
         }
         Ok(())
@@ -190,12 +183,8 @@ impl Tracker {
     ) -> anyhow::Result<()> {
         let process = NonZeroU32::new(id).context("no process has the number 0")?;
         for point in points {
-            let program = point.program;
-            let probe: &mut UProbe = datapath.probe(program)?;
-            let link = probe
-                .attach(point.place(), path, UProbeScope::OneProcess(process))
-                .with_context(|| format!("failed to attach {program}"))?;
-            self.attached.entry(id).or_default().push(Probe { program, link });
+            let link = datapath.attach_to_processes(point.program, &point.of(path, Some(process)))?;
+            self.attached.entry(id).or_default().push(link);
         }
         Ok(())
     }
