@@ -3,6 +3,7 @@
 
 use core::ffi::c_void;
 
+use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user, bpf_skc_to_tcp_sock, bpf_task_pt_regs,
 };
@@ -42,6 +43,13 @@ pub(crate) fn has_storage(sk: *mut c_void) -> bool {
     let at = sk.wrapping_byte_add(offset!(sock_storage));
     // SAFETY: the verifier knows the type of a tracepoint's `sk`, and checks the load.
     unsafe { core::ptr::read_volatile(at.cast::<u64>()) != 0 }
+}
+
+/// Sequence number of the first byte of a packet in a TCP socket's receive queue.
+#[inline(always)]
+pub(crate) fn packet_seq(skb: *const __sk_buff) -> u32 {
+    // In a program's hands the context is the packet itself.
+    read(skb.cast(), offset!(skb_seq))
 }
 
 /// A TCP socket, as `struct tcp_sock`: a pointer whose type the verifier knows.

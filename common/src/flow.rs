@@ -97,6 +97,8 @@ reasons! {
     ScratchBusy = 16, "scratch-busy";
     /// The request came from a source outside of the ingress allow-list.
     IngressDenied = 17, "ingress-denied";
+    /// The connection was in use before baton, and has not shown yet where its messages begin.
+    Unproven = 18, "unproven";
     /// A header line was illegal or too long and was dropped whole.
     LineDropped = 19, "line-dropped";
     /// The system call's buffers could not be read.

@@ -32,6 +32,8 @@ pub struct Layout {
     pub socket_file: u32,
     /// `file.f_flags`
     pub file_flags: u32,
+    /// `tcp_skb_cb.seq`, which is in `sk_buff.cb`
+    pub skb_seq: u32,
     /// `sk_psock.refcnt`
     pub psock_refs: u32,
     /// `sk_psock.ingress_msg`
@@ -98,6 +100,7 @@ impl Layout {
         wq_first: 0,
         socket_file: 0,
         file_flags: 0,
+        skb_seq: 0,
         psock_refs: 0,
         psock_ingress_msg: 0,
         psock_ingress_skb_len: 0,

@@ -35,6 +35,20 @@ pub mod flag {
     pub const TASKS: u8 = 1 << 7;
 }
 
+/// Values of [`Socket::proof`]: a connection that was in use before baton must show where its messages begin.
+///
+/// Between messages, as far as the kernel's counters tell, may be in the middle of one: a server may answer before it has
+/// all of a request. What is written then could look like a request's head, and is somebody's data. So nothing goes into
+/// the first head. The next one is believed if something was read in between, as its answer is.
+pub mod proof {
+    /// It is known.
+    pub const DONE: u32 = 0;
+    /// A first head is to come.
+    pub const HEAD: u32 = 1;
+    /// An answer and another head are to come.
+    pub const ANSWER: u32 = 2;
+}
+
 /// A socket's state, in socket storage.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,8 +63,13 @@ pub struct Socket {
     pub workload: u32,
     /// The workload's generation when the state began.
     pub generation: u32,
-    /// Connected, adopted: how many bytes had been written then, modulo 2³².
+    /// Connected, adopted: how many bytes had been written then, modulo 2³²; later, while there is no [`proof`], the
+    /// sequence number up to which was read when the last head was written.
     pub written: u32,
+    /// Connected: a constant of [`proof`].
+    pub proof: u32,
+    /// So that nothing is hidden between two fields.
+    pub padding: u32,
     /// A constant of [`role`].
     pub role: u8,
     /// Bits of [`flag`].

@@ -2,6 +2,7 @@
 
 mod answer;
 mod head;
+mod pass;
 pub(crate) mod php;
 mod read;
 mod segment;

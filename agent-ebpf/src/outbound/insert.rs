@@ -42,8 +42,8 @@ pub(super) struct Insertion<'a> {
     pub(super) at: u32,
     /// The message's size.
     pub(super) size: u32,
-    /// Whether the destination may get headers.
-    pub(super) allowed: bool,
+    /// Why nothing may be inserted, whatever there is; [`Reason::None`] if it may.
+    pub(super) barred: Reason,
 }
 
 /// Inserts what belongs before the blank line; returns how many bytes. Reports
@@ -103,9 +103,9 @@ fn claim_of(socket: &Socket) -> Claim {
 
 #[inline(always)]
 fn put(insertion: &Insertion<'_>, context: *const Context, claim: &Claim, skip: u64) -> Result<u32, Reason> {
-    let Insertion { ctx, tcp, socket, scratch, at, size, allowed, .. } = *insertion;
-    if !allowed {
-        return Err(Reason::EgressDenied);
+    let Insertion { ctx, tcp, socket, scratch, at, size, barred, .. } = *insertion;
+    if !matches!(barred, Reason::None) {
+        return Err(barred);
     }
     let len = gather(scratch, context, skip)?;
     // The slot may have gone to the connection's next request meanwhile; its id

@@ -5,15 +5,15 @@ use core::ptr;
 
 use aya_ebpf::bindings::sk_action::SK_PASS;
 use aya_ebpf::helpers::generated::bpf_msg_pull_data;
-use aya_ebpf::macros::{sk_msg, stream_verdict};
-use aya_ebpf::programs::{SkBuffContext, SkMsgContext};
+use aya_ebpf::macros::sk_msg;
+use aya_ebpf::programs::SkMsgContext;
 use baton_common::flow::Reason;
 use baton_common::framing::{Follows, Position, after_request_head, synchronise};
 use baton_common::head::LF_PENDING;
 use baton_common::limits::MAX_HEAD;
 use baton_common::policy::EGRESS;
 use baton_common::scan::{lost, phase, stop};
-use baton_common::socket::{Socket, flag, role};
+use baton_common::socket::{Socket, flag, proof, role};
 
 use super::insert::{self, Insertion};
 use super::verdict;
@@ -26,13 +26,6 @@ use crate::{enrol, policy, source};
 /// Messages up to this size stay in one piece, so that Nagle's algorithm does
 /// not hold back their last one.
 pub(super) const LINEAR: u32 = 64 * 1024;
-
-/// Passes what is received on, through the sockmap's own queue: on some kernels
-/// FIONREAD sees only that (see `docs/DESIGN.md`, "Self-test").
-#[stream_verdict]
-pub fn sk_skb_pass(_ctx: SkBuffContext) -> u32 {
-    SK_PASS
-}
 
 /// Runs in the sending thread with the message in hand. Always passes it.
 #[sk_msg]
@@ -96,6 +89,19 @@ fn before_write(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket) {
     scratch::release(scratch);
 }
 
+/// Whether the head that is written now is one for sure, see [`proof`]. A function of its own for the stack's sake.
+#[inline(never)]
+fn is_proven(tcp: Tcp, socket: &mut Socket) -> bool {
+    if socket.proof == proof::DONE {
+        return true;
+    }
+    let read = tcp.copied_seq();
+    let is_answered = socket.proof == proof::ANSWER && read != socket.written;
+    socket.proof = if is_answered { proof::DONE } else { proof::ANSWER };
+    socket.written = read;
+    is_answered
+}
+
 #[inline(always)]
 fn follow(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket, scratch: *mut Scratch, size: u32) -> Result<(), Reason> {
     let names = NAMES.get_ptr(0).ok_or(Reason::Unreadable)?;
@@ -135,8 +141,14 @@ fn follow(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket, scratch: *mut Scrat
         if more {
             return Err(Reason::Pipelined);
         }
-        let allowed = policy::allows(socket, EGRESS);
-        let inserted = insert::insert(&Insertion { ctx, tcp, socket, scratch, names, at, size, allowed });
+        let barred = if !is_proven(tcp, socket) {
+            Reason::Unproven
+        } else if !policy::allows(socket, EGRESS) {
+            Reason::EgressDenied
+        } else {
+            Reason::None
+        };
+        let inserted = insert::insert(&Insertion { ctx, tcp, socket, scratch, names, at, size, barred });
         socket.flags |= flag::USED;
         let scan = &mut socket.request;
         scan.seq = scan.seq.wrapping_add(inserted);

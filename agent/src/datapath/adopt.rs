@@ -1,9 +1,10 @@
 //! Takes in connections that were open before their workload was switched on.
 //!
-//! Only between two messages as far as the kernel's counters tell: both ends have
-//! taken all that was sent, and the last word was not a request still without an
-//! answer; connections that the workload has opened must be idle, too. What follows must begin with a request line, else
-//! the connection is not followed.
+//! Only between two messages as far as the kernel's counters tell: all that was
+//! sent is read, and the last word was not a request still without an answer. What
+//! follows must begin with a request line, else the connection is not followed.
+//! Connections that the workload has opened, and that are not idle, must show more
+//! before anything is inserted, see [`proof`].
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +14,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use baton_common::head::IN_REQUEST;
 use baton_common::policy::mapped;
-use baton_common::socket::{Socket, flag, role};
+use baton_common::socket::{Socket, flag, proof, role};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::descriptors;
@@ -34,7 +35,7 @@ pub(crate) struct Adopted {
     pub(crate) hidden: usize,
 }
 
-/// Adopts the idle connections of all processes in the directory of `workload`.
+/// Adopts the connections of all processes in the directory of `workload`.
 ///
 /// # Errors
 /// If the kernel refuses to set a socket's state.
@@ -109,6 +110,7 @@ fn take(
         // What this connection holds from an earlier time stays its own.
         slot: known.slot,
         context: known.context,
+        proof: if accepted || before.has_no_bytes() || before.is_idle() { proof::DONE } else { proof::HEAD },
         tgid: known.tgid,
         ..Socket::default()
     };
@@ -132,21 +134,24 @@ fn take(
 /// Whether nothing is under way on a connection, as far as can be told.
 fn is_between_messages(socket: &OwnedFd, info: &Info, accepted: bool) -> bool {
     let all_read = tcp::unread(socket) == Some(0);
-    let fresh = info.has_no_bytes();
-    // Accepted: a response was the last word; connected: it was a response, too, and
-    // none that goes on: what is inserted must not get into the middle of anything.
-    let answered = if accepted { info.sent_last() } else { info.received_last() && info.is_idle() };
-    all_read && info.all_acknowledged() && (fresh || answered)
+    // A response was the last word. Peers take their time to acknowledge one, and
+    // what was written counts where something is inserted only.
+    let answered = if accepted { info.sent_last() } else { info.received_last() && info.all_acknowledged() };
+    all_read && (info.has_no_bytes() || answered)
 }
 
 /// Whether a connected socket can become a member while it is in use.
 ///
 /// With the stream verdict, received data goes to a queue that a thread which
 /// sleeps in a blocking read already would never look at. Threads do not sleep
-/// in reads of non-blocking sockets.
+/// in reads of non-blocking sockets. And what has arrived between our look at the
+/// socket and now may have been read in part.
 fn can_join(datapath: &Datapath, socket: &OwnedFd) -> anyhow::Result<bool> {
     if !datapath.is_cured() {
         return Ok(true);
+    }
+    if !datapath.is_cut() {
+        return Ok(false);
     }
     let flags = fcntl(socket, FcntlArg::F_GETFL).context("failed to read a socket's flags")?;
     Ok(OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK))

@@ -43,6 +43,7 @@ pub(crate) fn resolve() -> Result<Layout, Failure> {
         wq_first: at("socket_wq", &["wait", "head", "next"])?,
         socket_file: at("socket", &["file"])?,
         file_flags: at("file", &["f_flags"])?,
+        skb_seq: at("sk_buff", &["cb"])? + at("tcp_skb_cb", &["seq"])?,
         psock_refs: at("sk_psock", &["refcnt"])?,
         psock_ingress_msg: at("sk_psock", &["ingress_msg"])?,
         psock_ingress_skb_len: at("sk_psock", &["ingress_skb", "qlen"])?,

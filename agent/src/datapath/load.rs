@@ -66,6 +66,8 @@ pub(crate) struct Datapath {
     pub(super) uprobes: Uprobes,
     options: Options,
     cure: bool,
+    /// Whether what was read already is cut off where received data changes queues.
+    cut: bool,
     epoch: u32,
     events: bool,
     /// The last to go.
@@ -103,7 +105,8 @@ impl Datapath {
             .load(OBJECT)
             .map_err(|error| Failure::KernelLacks(format!("it refuses baton's maps: {}", chain(&error))))?;
         let uprobes = Uprobes::prepare(OBJECT, &ebpf)?;
-        let mut datapath = Self { gate: None, ebpf, uprobes, options, cure: false, epoch: 0, events: false, pins };
+        let mut datapath =
+            Self { gate: None, ebpf, uprobes, options, cure: false, cut: false, epoch: 0, events: false, pins };
         datapath.set_names(names)?;
         datapath.set_first_id()?;
         datapath.load_programs()?;
@@ -165,6 +168,16 @@ impl Datapath {
     /// Whether [`Self::cure`] was used.
     pub(crate) const fn is_cured(&self) -> bool {
         self.cure
+    }
+
+    /// Whether sockets may become members, with the cure, while they are in use.
+    pub(super) const fn is_cut(&self) -> bool {
+        self.cut
+    }
+
+    /// Notes what the self-test has found.
+    pub(super) const fn set_cut(&mut self, cut: bool) {
+        self.cut = cut;
     }
 
     /// Sees nothing any more: no reads, no answers, no threads.

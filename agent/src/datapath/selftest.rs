@@ -64,7 +64,7 @@ fn examine(datapath: &mut Datapath) -> anyhow::Result<Finding> {
     // Members that an earlier baton has left have the cure.
     if datapath.has_cure()? {
         datapath.cure()?;
-        return receives(datapath).map(|()| Finding::Cured);
+        return receives_with_cure(datapath);
     }
     if receives(datapath).is_ok() {
         return Ok(Finding::Good);
@@ -72,8 +72,36 @@ fn examine(datapath: &mut Datapath) -> anyhow::Result<Finding> {
     datapath.cure().map_err(|error| {
         Failure::SelfTest(format!("FIONREAD of members is 0, and the cure for it is refused: {error:#}"))
     })?;
+    receives_with_cure(datapath)
+}
+
+fn receives_with_cure(datapath: &mut Datapath) -> anyhow::Result<Finding> {
     receives(datapath)?;
+    if let Err(error) = joins_late(datapath) {
+        tracing::warn!(error = format!("{error:#}"), "connections that are open already cannot be taken in");
+        datapath.set_cut(false);
+    } else {
+        datapath.set_cut(true);
+    }
     Ok(Finding::Cured)
+}
+
+/// A socket of which a packet was read in part when it became a member.
+fn joins_late(datapath: &mut Datapath) -> anyhow::Result<()> {
+    let mut pair = Pair::connect()?;
+    let text: Vec<u8> = (0..20_000u32).map(|number| number.to_le_bytes()[0] ^ number.to_le_bytes()[1]).collect();
+    let mut received = vec![0; text.len()];
+    // More than is cut off at once.
+    let (first, rest) = received.split_at_mut(10_001);
+    pair.peer.write_all(&text)?;
+    pair.member.read_exact(first)?;
+    pair.join(datapath)?;
+    pair.member.read_exact(rest).context("reading the rest")?;
+    let end = pair.peer.write_all(b"x").and_then(|()| pair.member.read_exact(&mut [0]));
+    pair.leave(datapath)?;
+    end.context("reading what came later")?;
+    anyhow::ensure!(received == text, "it received other bytes than were sent");
+    Ok(())
 }
 
 /// A connection over loopback, of which the first end is a member.
@@ -85,6 +113,12 @@ struct Pair {
 
 impl Pair {
     fn new(datapath: &mut Datapath) -> anyhow::Result<Self> {
+        let pair = Self::connect()?;
+        pair.join(datapath)?;
+        Ok(pair)
+    }
+
+    fn connect() -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("failed to listen on 127.0.0.1")?;
         let member = TcpStream::connect(listener.local_addr()?).context("failed to connect to 127.0.0.1")?;
         let (peer, _) = listener.accept()?;
@@ -93,11 +127,12 @@ impl Pair {
             end.set_read_timeout(Some(LIMIT))?;
         }
         let cookie = tcp::cookie(&member).context("failed to read a socket's cookie")?;
-        datapath
-            .members()?
-            .insert(cookie, member.as_raw_fd(), 0)
-            .context("failed to put a socket into the SOCKHASH")?;
         Ok(Self { member, peer, cookie })
+    }
+
+    fn join(&self, datapath: &mut Datapath) -> anyhow::Result<()> {
+        let mut members = datapath.members()?;
+        members.insert(self.cookie, self.member.as_raw_fd(), 0).context("failed to put a socket into the SOCKHASH")
     }
 
     fn leave(self, datapath: &mut Datapath) -> anyhow::Result<()> {
