@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{Cluster, LIMIT};
 use crate::app::free_port;
+use crate::bpf::elements;
 use crate::programs::{command, python, succeed, workspace};
 use crate::wait;
 
@@ -118,6 +119,11 @@ impl Agent {
         let finished =
             cluster.try_kubectl(["auth", "can-i", verb, resource, "--all-namespaces", "--as", &account], b"")?;
         Ok(String::from_utf8_lossy(&finished.stdout).trim() == "yes")
+    }
+
+    /// How many connections are in its map.
+    pub fn members(&self) -> Result<usize> {
+        elements(&PathBuf::from(format!("/proc/{}/root/sys/fs/bpf/baton/members", self.process()?)))
     }
 
     /// What the node's BPF file system holds of the agent. (The kernel puts files of its own there.)

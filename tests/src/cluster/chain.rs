@@ -73,6 +73,21 @@ impl Chain {
         self.wait_for_answer()
     }
 
+    /// Takes over its pods' new addresses after all of them were started anew.
+    pub fn find_again(&mut self, cluster: &Cluster) -> Result<()> {
+        wait::until("an answer of the chain's new pods", LIMIT, || {
+            self.look_up(cluster)?;
+            Ok(self.ask(&mut self.client(), &[]).ok().map(drop))
+        })
+    }
+
+    /// The same chain with another pod of its image in front.
+    #[must_use]
+    pub fn behind(&self, first: IpAddr) -> Self {
+        let addresses = [first].into_iter().chain(self.addresses.iter().copied()).collect();
+        Self { addresses, ..self.clone() }
+    }
+
     fn look_up(&mut self, cluster: &Cluster) -> Result<()> {
         let addresses = self.pods.iter().map(|pod| cluster.pod_ip(&self.namespace, pod.name()));
         self.addresses = addresses.collect::<Result<_>>()?;

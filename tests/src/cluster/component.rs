@@ -11,6 +11,9 @@ use super::image::PAUSE;
 use super::place::Place;
 use crate::app::free_port;
 
+/// The folder with the pods that the kubelet runs on its own.
+pub(super) const STATIC_PODS: &str = "static-pods";
+
 /// A part of a cluster that runs for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Component {
@@ -224,6 +227,8 @@ conf_dir = "{files}/cni"
     }
 
     fn kubelet_configuration(&self) -> Result<String> {
+        let static_pods = self.place.files().join(STATIC_PODS);
+        std::fs::create_dir_all(&static_pods)?;
         let configuration = json!({
             "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
             "address": self.place.bridge().address(), "port": self.ports.kubelet, "readOnlyPort": 0,
@@ -234,6 +239,7 @@ conf_dir = "{files}/cni"
                 "x509": {"clientCAFile": self.access.authority},
             },
             "authorization": {"mode": "AlwaysAllow"},
+            "staticPodPath": static_pods, "fileCheckFrequency": "1s",
             // Nothing on this machine is the cluster's to keep in order.
             "failSwapOn": false, "makeIPTablesUtilChains": false, "resolvConf": "",
             "evictionHard": {"memory.available": "100Mi"}, "imageGCHighThresholdPercent": 100,

@@ -28,7 +28,7 @@ pub use agent::Agent;
 pub use chain::{Chain, Hop, PORT};
 pub use component::Component;
 pub use image::Image;
-pub use load::{Load, Outcome};
+pub use load::{Answer, Load, Outcome};
 pub use pod::{Class, Pod, namespace};
 pub use traces::Traces;
 
@@ -242,6 +242,27 @@ impl Cluster {
     /// The cgroup v2 directory below which the kubelet makes `kubepods`.
     pub fn cgroup_root(&self) -> PathBuf {
         self.place.unified().to_owned()
+    }
+
+    /// Ends every process of every pod with SIGKILL, and all sandboxes, as a node does that loses its power.
+    pub fn kill_pods(&self) -> Result<()> {
+        let pods = self.cgroup_root().join("kubepods/cgroup.kill");
+        std::fs::write(&pods, "1").with_context(|| format!("failed to write to {}", pods.display()))
+    }
+
+    /// Makes the kubelet run a pod that the API server does not ask for.
+    pub fn run_static(&self, pod: &Pod) -> Result<()> {
+        let file = self.place.files().join(component::STATIC_PODS).join(format!("{}.json", pod.name()));
+        // The kubelet must not find a part of it.
+        let part = self.place.files().write("static-pod", pod.manifest().to_string())?;
+        std::fs::rename(&part, &file).with_context(|| format!("failed to make {}", file.display()))
+    }
+
+    /// Takes such a pod away, and waits until the API server has forgotten it.
+    pub fn end_static(&self, namespace: &str, pod: &Pod) -> Result<()> {
+        std::fs::remove_file(self.place.files().join(component::STATIC_PODS).join(format!("{}.json", pod.name())))?;
+        let mirror = format!("{}-{NODE}", pod.name());
+        wait::until("the end of a static pod", LIMIT, || Ok(self.get(namespace, "pod", &mirror).is_err().then_some(())))
     }
 
     /// A command that runs on the node: it sees the kubelet's and the containers' mounts.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use baton_tests::baton::HEADERS;
-use baton_tests::cluster::{Agent, Chain, Cluster, Component, Load, Pod, namespace};
+use baton_tests::cluster::{Agent, Answer, Chain, Cluster, Component, Image, Load, NODE, Pod, namespace};
 use baton_tests::pods::LABEL;
 use baton_tests::wait;
 
@@ -69,27 +69,36 @@ pub(crate) fn the_chart_installs_an_agent_with_just_its_rights(cluster: &mut Clu
 }
 
 pub(crate) fn a_labelled_namespace_carries_and_another_is_untouched(cluster: &mut Cluster) -> Result<()> {
-    with_agent(cluster, |cluster, _| {
+    with_agent(cluster, |cluster, agent| {
         let (on, off) = (chain(cluster, ENABLED)?, chain(cluster, &[])?);
         ensure!(carried(&on)? == [true, true, true], "in a labelled namespace");
         ensure!(carried(&off)? == [true, false, false], "in another namespace");
-        cluster.delete_namespace(on.namespace())?;
-        // Off and on again while it is used, without a failed request.
+        cluster.delete(on.pods())?;
+        wait::until("a map without the labelled pods", LIMIT, || Ok((agent.members()? == 0).then_some(())))?;
         let load = Load::start(&off, 2);
-        load.wait_for_more(50, LIMIT)?;
-        let moment = cluster.label("", &format!("namespace/{}", off.namespace()), &[&format!("{LABEL}=enabled")])?;
-        // Connections between the hops are new: nobody keeps them open across a change here.
-        load.wait_for_more(50, LIMIT)?;
-        let outcome = load.stop()?;
-        outcome.require_no_failure()?;
-        wait::until("propagation", EFFECT, || Ok((carried(&off)? == [true, true, true]).then_some(())))?;
-        ensure!(moment.elapsed() < LIMIT);
-        let load = Load::start(&off, 2);
-        load.wait_for("propagation under load", Instant::now(), EFFECT, |answer| answer.is_propagated())?;
-        let moment = cluster.label("", &format!("namespace/{}", off.namespace()), &[&format!("{LABEL}-")])?;
-        load.wait_for("the end of it", moment, EFFECT, |answer| answer.is_untouched())?;
+        load.wait_for_more(100, LIMIT)?;
+        ensure!(agent.members()? == 0, "a connection of another namespace is in the map");
         load.stop()?.require_no_failure()?;
+        cluster.delete_namespace(on.namespace())?;
         cluster.delete_namespace(off.namespace())
+    })
+}
+
+/// Off to on, off and on again, on connections that are never idle.
+pub(crate) fn labels_have_their_effect_under_load(cluster: &mut Cluster) -> Result<()> {
+    with_agent(cluster, |cluster, _| {
+        let chain = chain(cluster, &[])?;
+        let load = Load::start(&chain, 2);
+        load.wait_for_more(50, LIMIT)?;
+        for label in ["=enabled", "-", "=enabled", "=disabled"] {
+            let (namespace, label) = (format!("namespace/{}", chain.namespace()), format!("{LABEL}{label}"));
+            let moment = cluster.label("", &namespace, &[&label])?;
+            let is_on = label.ends_with("enabled");
+            let wanted = |answer: &Answer| if is_on { answer.is_propagated() } else { answer.is_untouched() };
+            load.wait_for(&label, moment, EFFECT, wanted)?;
+        }
+        load.stop()?.require_no_failure()?;
+        cluster.delete_namespace(chain.namespace())
     })
 }
 
@@ -122,7 +131,7 @@ pub(crate) fn a_burst_of_pods_is_enrolled(cluster: &mut Cluster) -> Result<()> {
     with_agent(cluster, |cluster, _| {
         let namespace = namespace("burst");
         cluster.create_namespace(&namespace, ENABLED)?;
-        let image = baton_tests::cluster::Image::HOP;
+        let image = Image::HOP;
         let pods: Vec<Pod> = (0..50).map(|number| Pod::new(&namespace, &format!("pod-{number}"), image)).collect();
         cluster.run(&pods)?;
         let chain = Chain::start(cluster, &namespace)?;
@@ -165,6 +174,59 @@ fn survives(cluster: &mut Cluster, change: fn(&Agent, &Cluster) -> Result<()>) -
         change(agent, cluster)?;
         load.wait_for("propagation by the next agent", Instant::now(), LIMIT, |answer| answer.is_propagated())?;
         load.stop()?.require_no_failure()?;
+        cluster.delete_namespace(chain.namespace())
+    })
+}
+
+/// The kubelet before the agent: it starts all pods anew at once, the agent's among them. And the agent before the
+/// kubelet: that starts anew beside an agent that runs.
+pub(crate) fn a_node_starts_in_any_order(cluster: &mut Cluster) -> Result<()> {
+    with_agent(cluster, |cluster, agent| {
+        let mut chain = self::chain(cluster, ENABLED)?;
+        ensure!(carried(&chain)? == [true, true, true], "before");
+        cluster.kill_component(Component::Kubelet)?;
+        cluster.kill_pods()?;
+        cluster.start_component(Component::Kubelet)?;
+        chain.find_again(cluster)?;
+        wait::until("propagation after a power cut", LIMIT, || {
+            Ok((carried(&chain)? == [true, true, true]).then_some(()))
+        })?;
+        agent.wait_ready(cluster)?;
+        let process = agent.process()?;
+        let load = Load::start(&chain, 2);
+        load.wait_for_more(50, LIMIT)?;
+        cluster.kill_component(Component::Kubelet)?;
+        load.wait_for_more(50, LIMIT)?;
+        cluster.start_component(Component::Kubelet)?;
+        let another = self::chain(cluster, ENABLED)?;
+        ensure!(carried(&another)? == [true, true, true], "pods that the new kubelet has started");
+        cluster.delete_namespace(another.namespace())?;
+        ensure!(agent.process()? == process, "the agent was started anew");
+        let outcome = load.stop()?;
+        outcome.require_no_failure()?;
+        ensure!(outcome.answers.iter().all(|answer| answer.is_propagated()), "a header was lost");
+        cluster.delete_namespace(chain.namespace())
+    })
+}
+
+/// The API server knows them by another id than the kubelet, which names their cgroups.
+pub(crate) fn a_static_pod_is_on(cluster: &mut Cluster) -> Result<()> {
+    with_agent(cluster, |cluster, _| {
+        let chain = chain(cluster, &[])?;
+        let pod = Pod::new(chain.namespace(), "static", Image::HOP).label(LABEL, "enabled");
+        cluster.run_static(&pod)?;
+        let mirror = format!("{}-{NODE}", pod.name());
+        wait::until("the API server's copy of a static pod", LIMIT, || {
+            Ok(cluster.get(chain.namespace(), "pod", &mirror).ok().map(drop))
+        })?;
+        let longer = chain.behind(cluster.pod_ip(chain.namespace(), &mirror)?);
+        wait::until("propagation by a static pod", LIMIT, || {
+            let hops = longer.ask(&mut longer.client(), &[(HEADERS[0], "dev1")]);
+            let Ok(hops) = hops else { return Ok(None) };
+            let carried: Vec<_> = hops.iter().map(|hop| hop.values(HEADERS[0]).count()).collect();
+            Ok((carried == [1, 1, 0, 0]).then_some(()))
+        })?;
+        cluster.end_static(chain.namespace(), &pod)?;
         cluster.delete_namespace(chain.namespace())
     })
 }
