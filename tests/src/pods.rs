@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 
 use crate::api_server::{ApiServer, Words};
 use crate::app::{App, Launch, free_port};
@@ -66,7 +67,11 @@ pub struct Pod {
 impl Pod {
     /// Makes the directory and starts the relay in a directory below it.
     pub fn start(tree: &Tree) -> Result<Self> {
-        let uid = uid();
+        Self::start_as(tree, uid())
+    }
+
+    /// The same, with an id; for a static pod the hash of its manifest.
+    pub fn start_as(tree: &Tree, uid: String) -> Result<Self> {
         let cgroup = tree.pod(&uid)?;
         let container = cgroup.child("container")?;
         let recorder = Recorder::echoing_targets()?;
@@ -117,6 +122,12 @@ impl Node {
             Ok(process.output().lines().any(|line| line.trim() == "ready").then_some(()))
         })?;
         Ok(Self { process, scratch, health })
+    }
+
+    /// Replaces its configuration and makes it read that.
+    pub fn reload(&self, config: &str) -> Result<()> {
+        self.scratch.write("baton.yaml", config)?;
+        self.process.signal(Signal::SIGHUP)
     }
 
     /// The status of the answer to a probe.

@@ -141,6 +141,62 @@ fn a_bad_annotation_switches_nothing_on_and_is_reported() -> Result<()> {
     node.stop().map(drop)
 }
 
+/// A directory belongs to the pod whose id it bears, and the id of static pods is an annotation.
+#[test]
+fn of_pods_that_claim_one_directory_none_gets_it() -> Result<()> {
+    const HASH: &str = "0123456789abcdef0123456789abcdef";
+    const CLAIM: &[(&str, &str)] = &[("kubernetes.io/config.hash", HASH)];
+    let (api, tree) = (ApiServer::start()?, Tree::new()?);
+    let pod = Pod::start_as(&tree, HASH.to_owned())?;
+    api.set_namespace("shop", ENABLED, &[]);
+    api.set_pod("static", &uid(), &[], CLAIM);
+    let node = Node::start(&api, &tree, "")?;
+    node.until_health("/readyz", 200)?;
+    until_propagated(&pod, true, EFFECT)?;
+    api.set_pod("another", &uid(), &[], CLAIM);
+    until_propagated(&pod, false, EFFECT)?;
+    wait::until("an event on each", LIMIT, || {
+        let of = |name| api.events().iter().any(|event| event["regarding"]["name"] == name);
+        Ok((of("static") && of("another")).then_some(()))
+    })?;
+    api.remove_pod("another");
+    until_propagated(&pod, true, EFFECT)?;
+    node.stop().map(drop)
+}
+
+/// What pods chose is kept as bits of a table of names, which is another one after a reload.
+#[test]
+fn a_reload_keeps_what_pods_chose() -> Result<()> {
+    const ALLOW: &str = "kubernetes: {allow: {headers: [x-tenant-id]}}";
+    let (api, tree) = (ApiServer::start()?, Tree::new()?);
+    let pod = Pod::start(&tree)?;
+    api.set_namespace("shop", ENABLED, &[]);
+    api.set_pod("pod", &pod.uid, &[], &[("baton.dev/headers", "x-tenant-id")]);
+    let node = Node::start(&api, &tree, &format!("{ALLOW}\n"))?;
+    node.until_health("/readyz", 200)?;
+    let sent = [("x-request-id", "r"), (HEADERS[0], "t"), ("x-tenant-id", "c"), ("x-new", "n")];
+    for headers in ["x-request-id, x-new", "x-new", "x-tenant-id, x-request-id", HEADERS[0]] {
+        node.reload(&format!("headers: [{headers}]\n{ALLOW}\n"))?;
+        // The namespace's other pods carry what the node's configuration says: it is there when they do.
+        let other = Pod::start(&tree)?;
+        api.set_pod("other", &other.uid, &[], &[]);
+        let names: Vec<&str> = headers.split(", ").collect();
+        let (mut chosen, mut usual) = (pod.probe(), other.probe());
+        wait::until(&format!("just {headers}"), LIMIT, || {
+            let request = usual.relay_fields(&sent)?;
+            let found = sent.iter().filter(|(name, _)| request.head.values(name).next().is_some());
+            Ok((found.count() == names.len()).then_some(()))
+        })
+        .with_context(|| node.output())?;
+        let request = chosen.relay_fields(&sent)?;
+        let found: Vec<&str> =
+            sent.iter().map(|(name, _)| *name).filter(|name| request.head.values(name).next().is_some()).collect();
+        ensure!(found == ["x-tenant-id"], "after a reload with {headers}: {found:?}");
+        api.remove_pod("other");
+    }
+    node.stop().map(drop)
+}
+
 #[test]
 fn nothing_is_switched_off_while_the_api_server_is_away() -> Result<()> {
     let (api, tree) = (ApiServer::start()?, Tree::new()?);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::namespace;
 use crate::datapath::load::Datapath;
 use crate::datapath::{drain, freeze};
+use crate::failure::chain;
 
 /// Time between two looks where all shall leave.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -59,7 +60,15 @@ impl Leaving {
             self.rounds -= 1;
             return Ok(waiting.max(1));
         }
-        let passed = freeze::pass(datapath)?;
+        let passed = match freeze::pass(datapath) {
+            Ok(passed) => passed,
+            Err(error) => {
+                // They stay members, to which nothing is done. Kernels with nohz_full processors have no membarrier.
+                tracing::warn!(error = chain(error.as_ref()), "connections cannot leave the SOCKHASH before they end");
+                self.rounds = Self::LAST;
+                return Ok(waiting.max(1));
+            }
+        };
         self.pause = if passed.left > 0 { 1 } else { (self.pause * 2).clamp(1, Self::LAST) };
         self.rounds = self.pause;
         Ok(passed.waiting)

@@ -47,11 +47,11 @@ impl Footprint {
     }
 }
 
-/// Resident memory in bytes. Pages that processes share count for each of them.
+/// Resident memory in bytes. Pages that processes share count once for all of them (proc(5), `Pss`).
 fn resident(pid: u32) -> Result<u64> {
-    let file = format!("/proc/{pid}/status");
+    let file = format!("/proc/{pid}/smaps_rollup");
     let status = fs::read_to_string(&file).with_context(|| format!("failed to read {file}"))?;
-    let kibibytes = field(&status, "VmRSS:").with_context(|| format!("no VmRSS in {file}"))?;
+    let kibibytes = field(&status, "Pss:").with_context(|| format!("no Pss in {file}"))?;
     Ok(kibibytes * 1024)
 }
 

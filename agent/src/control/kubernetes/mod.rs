@@ -135,13 +135,21 @@ impl Kubernetes {
             }
         }
         self.waiting = waiting;
-        // Two that claim one directory: neither gets it.
+        self.settle_claims(&mut wanted);
+        wanted
+    }
+
+    /// Of pods that claim one directory, which a static pod's annotation makes possible, none gets it.
+    fn settle_claims(&self, wanted: &mut Wanted) {
         let mut claims: HashMap<&PathBuf, usize> = HashMap::new();
         wanted.workloads.iter().for_each(|workload| *claims.entry(&workload.cgroup).or_default() += 1);
         let contested: Vec<PathBuf> =
             claims.into_iter().filter(|(_, count)| *count > 1).map(|(path, _)| path.clone()).collect();
-        wanted.workloads.retain(|workload| !contested.contains(&workload.cgroup));
-        wanted
+        let (refused, settled): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut wanted.workloads).into_iter().partition(|one| contested.contains(&one.cgroup));
+        wanted.workloads = settled;
+        let why = |one: &Desired| format!("another pod claims its cgroup directory {}, too", one.cgroup.display());
+        wanted.notices.extend(refused.iter().filter_map(|one| self.notice(&one.name, why(one))));
     }
 
     fn missing(&self, pod: &Object) -> String {
