@@ -11,6 +11,7 @@ use crate::api_server::{ApiServer, Words};
 use crate::app::{App, Launch, free_port};
 use crate::baton::{HEADERS, command};
 use crate::cgroup::Cgroup;
+use crate::pins::Pins;
 use crate::probe::Probe;
 use crate::process::{self, Running};
 use crate::recorder::Recorder;
@@ -106,12 +107,24 @@ pub struct Node {
 impl Node {
     /// Starts it with more lines of configuration, and waits until programs are attached.
     pub fn start(api: &ApiServer, tree: &Tree, config: &str) -> Result<Self> {
+        Self::start_with(api, tree, config, None)
+    }
+
+    /// The same as the DaemonSet does it, with a directory for what outlives it.
+    pub fn pinned(api: &ApiServer, tree: &Tree, pins: &Pins) -> Result<Self> {
+        Self::start_with(api, tree, "", Some(pins))
+    }
+
+    fn start_with(api: &ApiServer, tree: &Tree, config: &str, pins: Option<&Pins>) -> Result<Self> {
         let scratch = Scratch::new()?;
         let health = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let kubeconfig = scratch.write("kubeconfig", api.kubeconfig())?;
         let config = format!("headers: [{}]\n{config}", HEADERS.join(", "));
         let mut run = command(["run", "--kubernetes", "--node", "here", "--config"])?;
         run.arg(scratch.write("baton.yaml", config)?).arg("--socket").arg(scratch.join("baton.sock"));
+        if let Some(pins) = pins {
+            run.arg("--pin-dir").arg(pins.directory());
+        }
         run.arg("--cgroup-root").arg(tree.root().path());
         run.arg("--health").arg(health.to_string()).env("KUBECONFIG", kubeconfig);
         let mut process = Running::spawn(run, scratch.join("baton.log"))?;

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use baton_tests::api_server::ApiServer;
 use baton_tests::bpf::programs_on;
 use baton_tests::cgroup::Cgroup;
+use baton_tests::pins::Pins;
 use baton_tests::pods::{ENABLED, Node, Tree, uid};
 use baton_tests::wait;
 use nix::unistd::{SysconfVar, sysconf};
@@ -29,9 +30,9 @@ fn main() -> Result<()> {
         (Some("--pods"), Some(count)) => count.parse()?,
         (Some(other), _) => bail!("unknown option {other}"),
     };
-    let (api, tree) = (ApiServer::start()?, Tree::new()?);
+    let (api, tree, pins) = (ApiServer::start()?, Tree::new()?, Pins::new()?);
     api.set_namespace("shop", ENABLED, &[]);
-    let node = Node::start(&api, &tree, "")?;
+    let node = Node::pinned(&api, &tree, &pins)?;
     node.until_health("/readyz", 200)?;
 
     let mut pods = Vec::new();
@@ -60,7 +61,7 @@ fn main() -> Result<()> {
         let start = Instant::now();
         api.set_namespace("shop", if on { ENABLED } else { &[] }, &[]);
         for pod in &pods {
-            wait_enrolled(pod, on)?;
+            wait_enrolled(pod, on).with_context(|| format!("in round {round}: {}", node.output()))?;
         }
         to_effect.push(start.elapsed());
     }
