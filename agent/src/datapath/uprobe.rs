@@ -18,6 +18,7 @@ use aya::maps::Map;
 use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
 use aya::{Ebpf, programs};
+use aya_obj::btf::LineSecInfo;
 use aya_obj::{Function, Object, ProgramSection};
 use nix::errno::Errno;
 
@@ -88,7 +89,9 @@ impl Uprobes {
                 ProgramSection::URetProbe { .. } => true,
                 _ => return None,
             };
-            let function = object.functions.get(&program.function_key())?.clone();
+            let mut function = object.functions.get(&program.function_key())?.clone();
+            // Only for the verifier's log, and larger than the program.
+            function.line_info = LineSecInfo::default();
             let prepared = Prepared { license: program.license.clone(), function, is_return, loaded: None };
             Some((name.clone(), prepared))
         });

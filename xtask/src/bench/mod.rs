@@ -17,22 +17,29 @@ use crate::cgroup::Cgroup;
 use crate::scratch::Scratch;
 use crate::setup::{self, Purpose};
 use crate::{document, process, say, wait, workspace};
-use case::{Bench, Case};
+use case::{Bench, Case, Stage};
 use daemon::Footprint;
 use peer::Measured;
 use report::{CaseReport, Pair, Report};
 
 const CONNECTIONS: &str = "8";
-const WARM_UP_SECONDS: &str = "1";
+/// After programs were started, and before each measurement: new connections are slower.
+const FIRST_SECONDS: f64 = 1.0;
+const WARM_UP_SECONDS: f64 = 0.1;
+/// How much longer, and how much less often, a pair is measured whose sides cannot run side by side.
+const APART: usize = 4;
 const STARTS: usize = 10;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Pairs of one run without and one run with baton; every other pair starts with baton
-    #[arg(long, default_value_t = 7)]
+    /// Pairs of one measurement without and one with baton; every other pair starts with baton
+    #[arg(long, default_value_t = 100)]
     pairs: usize,
-    /// Length of each measured run
-    #[arg(long, default_value_t = 5.0)]
+    /// How often the programs are started anew meanwhile
+    #[arg(long, default_value_t = 4)]
+    rounds: usize,
+    /// Length of each measurement
+    #[arg(long, default_value_t = 0.25)]
     seconds: f64,
     /// Only this case (repeatable); all without it
     #[arg(long = "case", value_enum)]
@@ -49,8 +56,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    if arguments.pairs == 0 || arguments.seconds <= 0.0 {
-        bail!("nothing to measure: --pairs must be at least 1 and --seconds more than 0");
+    if arguments.pairs == 0 || arguments.rounds == 0 || arguments.seconds <= 0.0 {
+        bail!("nothing to measure: --pairs and --rounds must be at least 1 and --seconds more than 0");
     }
     setup::run(&setup::Arguments::for_purpose(Purpose::Bench))?;
     say::step("building baton and the benchmark's programs");
@@ -105,7 +112,7 @@ fn measure_all(bench: &Bench<'_>, arguments: &Arguments) -> Result<Report> {
     let _backend = bench.launch(&bench.cgroup, "backend", &command, bench.backend_port)?;
 
     let cases = if arguments.cases.is_empty() { &Case::ALL[..] } else { &arguments.cases };
-    let mut report = Report::new(arguments.pairs, arguments.seconds, arguments.null);
+    let mut report = Report::new(arguments.rounds, arguments.seconds, arguments.null);
     for case in cases {
         report.cases.push(measure(bench, *case, arguments, &mut report.daemon.footprint)?);
     }
@@ -122,33 +129,47 @@ fn measure(
     footprint: &mut Option<Footprint>,
 ) -> Result<CaseReport> {
     let mut pairs = Vec::new();
-    for number in 0..arguments.pairs {
-        say::step(&format!("{}: pair {} of {}", case.title(), number + 1, arguments.pairs));
-        let mut one = |on: bool| one_run(bench, case, on, arguments.seconds, footprint);
-        let (off, on) = if number % 2 == 0 {
-            let off = one(false)?;
-            (off, one(true)?)
-        } else {
-            let on = one(true)?;
-            (one(false)?, on)
-        };
-        say::note(&format!("{:.0} requests/s off, {:.0} on", off.requests_per_second, on.requests_per_second));
-        pairs.push(Pair { off, on });
+    if case.is_selected() {
+        for round in 0..arguments.rounds {
+            say::step(&format!("{}: round {} of {}", case.title(), round + 1, arguments.rounds));
+            let mut sides = [case.start(bench, false)?, case.start(bench, true)?];
+            for side in &mut sides {
+                load(bench, side, FIRST_SECONDS, footprint)?;
+            }
+            for _ in 0..arguments.pairs.div_ceil(arguments.rounds) {
+                let is_swapped = pairs.len() % 2 == 1;
+                pairs.push(pair(is_swapped, |on| {
+                    load(bench, &mut sides[usize::from(on)], arguments.seconds, footprint)
+                })?);
+            }
+        }
+    } else {
+        // Whatever it has, baton is there for the whole machine.
+        let count = arguments.pairs.div_ceil(APART);
+        for number in 0..count {
+            say::step(&format!("{}: pair {} of {count}", case.title(), number + 1));
+            pairs.push(pair(number % 2 == 1, |on| {
+                load(bench, &mut case.start(bench, on)?, arguments.seconds * APART as f64, footprint)
+            })?);
+        }
     }
     Ok(CaseReport::new(case, pairs))
 }
 
-fn one_run(
-    bench: &Bench<'_>,
-    case: Case,
-    on: bool,
-    seconds: f64,
-    footprint: &mut Option<Footprint>,
-) -> Result<Measured> {
-    let mut stage = case.start(bench, on)?;
+/// Both sides, one right after the other.
+fn pair(is_swapped: bool, mut measure: impl FnMut(bool) -> Result<Measured>) -> Result<Pair> {
+    if is_swapped {
+        let on = measure(true)?;
+        return Ok(Pair { off: measure(false)?, on });
+    }
+    Ok(Pair { off: measure(false)?, on: measure(true)? })
+}
+
+/// One measurement.
+fn load(bench: &Bench<'_>, stage: &mut Stage, seconds: f64, footprint: &mut Option<Footprint>) -> Result<Measured> {
     let mut command = Command::new(&bench.peer);
     command.args(["bench-peer", "load", "--target", &format!("127.0.0.1:{}", stage.port)]);
-    command.args(["--connections", CONNECTIONS, "--warm-up-seconds", WARM_UP_SECONDS]);
+    command.args(["--connections", CONNECTIONS, "--warm-up-seconds", &WARM_UP_SECONDS.to_string()]);
     command.args(["--seconds", &seconds.to_string(), "--observe"]).arg(stage.cgroup.path());
     let printed = process::read(&mut bench.cgroup.wrap(&command))?;
     for service in &mut stage.services {

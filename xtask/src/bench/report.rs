@@ -13,7 +13,7 @@ use crate::machine::Machine;
 pub(super) struct Report {
     #[serde(flatten)]
     machine: Machine,
-    pairs: usize,
+    rounds: usize,
     seconds: f64,
     null: bool,
     pub(super) cases: Vec<CaseReport>,
@@ -40,7 +40,7 @@ pub(super) struct CaseReport {
     pairs: Vec<Pair>,
 }
 
-/// One quantity: its medians, and the spread of the pairs' ratios.
+/// One quantity: its medians, and that of the pairs' ratios.
 #[derive(Debug, Serialize)]
 struct Row {
     quantity: &'static str,
@@ -61,8 +61,8 @@ const QUANTITIES: [Quantity; 5] = [
 ];
 
 impl Report {
-    pub(super) fn new(pairs: usize, seconds: f64, null: bool) -> Self {
-        Self { machine: Machine::here(), pairs, seconds, null, cases: Vec::new(), daemon: Daemon::default() }
+    pub(super) fn new(rounds: usize, seconds: f64, null: bool) -> Self {
+        Self { machine: Machine::here(), rounds, seconds, null, cases: Vec::new(), daemon: Daemon::default() }
     }
 
     /// The result as Markdown, which reads well in a terminal, too.
@@ -71,9 +71,9 @@ impl Report {
             String::new(),
             self.machine.line(),
             format!(
-                "{} pairs of {} s, 8 keep-alive connections. Medians; ratios with the range over the pairs.{}",
-                self.pairs,
+                "Pairs of {} s, in {} rounds; 8 keep-alive connections. Medians; ratios with the 95 % interval of the median.{}",
                 self.seconds,
+                self.rounds,
                 if self.null { " Both sides WITHOUT baton." } else { "" },
             ),
         ];
