@@ -83,8 +83,13 @@ impl Case {
             Self::Go => bench.go(port)?,
             Self::Express => bench.express(port),
         };
-        let mut stage =
-            Stage { port, services: Vec::new(), baton: None, cgroup: Cgroup::new("bench-program")?, idle: None };
+        let mut stage = Stage {
+            port,
+            services: Vec::new(),
+            baton: None,
+            cgroup: Cgroup::new(&format!("bench-program-{port}"))?,
+            idle: None,
+        };
         match bench.baton.as_deref().filter(|_| on) {
             Some(baton) if self.is_selected() => {
                 stage.services.push(bench.launch(&stage.cgroup, "program", &under(baton, &program), port)?);
@@ -178,7 +183,7 @@ impl Bench<'_> {
 
     /// Starts a program in `cgroup` and waits until it listens.
     pub(super) fn launch(&self, cgroup: &Cgroup, name: &str, command: &Command, port: u16) -> Result<Service> {
-        let log = self.scratch.join(&format!("{name}.log"));
+        let log = self.scratch.join(&format!("{name}-{port}.log"));
         let mut service = Service::start(name, cgroup.wrap(command).stdout(Stdio::null()), &log)?;
         wait::until_listening(&mut service, port, START)?;
         Ok(service)
