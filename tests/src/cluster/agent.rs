@@ -1,5 +1,6 @@
 //! baton on the cluster's node, installed with its chart.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -113,12 +114,31 @@ impl Agent {
         self.wait_ready(cluster)
     }
 
-    /// Whether its ServiceAccount may do something.
-    pub fn may(&self, cluster: &Cluster, verb: &str, resource: &str) -> Result<bool> {
+    /// All that its ServiceAccount may do: resources, and the verbs for each. (Documents that everybody may read, such as
+    /// the server's version, are left out.)
+    pub fn rights(&self, cluster: &Cluster) -> Result<BTreeSet<(String, String)>> {
         let account = format!("system:serviceaccount:{NAMESPACE}:baton");
-        let finished =
-            cluster.try_kubectl(["auth", "can-i", verb, resource, "--all-namespaces", "--as", &account], b"")?;
-        Ok(String::from_utf8_lossy(&finished.stdout).trim() == "yes")
+        let printed = cluster.kubectl(["auth", "can-i", "--list", "--no-headers", "--as", &account])?;
+        // RESOURCES, NON-RESOURCE URLS, RESOURCE NAMES, VERBS; the first is empty for documents.
+        let rows = printed.lines().filter(|line| !line.starts_with(' '));
+        let right = |line: &str| {
+            let (resource, rest) = line.split_once(' ')?;
+            let verbs = rest.rsplit_once('[')?.1.trim_end().trim_end_matches(']');
+            Some((resource.to_owned(), verbs.to_owned()))
+        };
+        Ok(rows.filter_map(right).collect())
+    }
+
+    /// Lets the API server check what it would be asked for: the chart's manifest, and the plain one.
+    pub fn check_manifests(&self, cluster: &Cluster) -> Result<()> {
+        let plain = std::fs::read_to_string(workspace().join("deploy/baton.yaml"))?;
+        for manifest in [&self.manifest, &plain] {
+            // kubectl itself is as old as the server, and knows less than the manifest says.
+            let arguments = ["apply", "--dry-run=server", "--validate=false", "--filename", "-"];
+            let finished = cluster.try_kubectl(arguments, manifest.as_bytes())?;
+            ensure!(finished.code == 0, "the API server refuses it: {}", finished.stderr);
+        }
+        Ok(())
     }
 
     /// How many connections are in its map.
