@@ -108,6 +108,13 @@ impl Tcp {
         field!(self, tcp_copied_seq as u32)
     }
 
+    /// How many bytes were ever read, modulo 2³², as `tcp_info` counts those that were received.
+    #[inline(always)]
+    pub(crate) fn read(self) -> u32 {
+        let received = field!(self, tcp_bytes_received as u64) as u32;
+        received.wrapping_sub(field!(self, tcp_rcv_nxt as u32).wrapping_sub(self.copied_seq()))
+    }
+
     /// Size of the send buffer, and how much of it is in use.
     #[inline(always)]
     pub(crate) fn send_buffer(self) -> (i32, i32) {

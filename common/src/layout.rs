@@ -10,6 +10,10 @@ pub struct Layout {
     pub tcp_snd_una: u32,
     /// `tcp_sock.bytes_acked`
     pub tcp_bytes_acked: u32,
+    /// `tcp_sock.bytes_received`
+    pub tcp_bytes_received: u32,
+    /// `tcp_sock.rcv_nxt`
+    pub tcp_rcv_nxt: u32,
     /// `tcp_sock.copied_seq`
     pub tcp_copied_seq: u32,
     /// `sock.sk_sndbuf`
@@ -89,6 +93,8 @@ impl Layout {
         tcp_write_seq: 0,
         tcp_snd_una: 0,
         tcp_bytes_acked: 0,
+        tcp_bytes_received: 0,
+        tcp_rcv_nxt: 0,
         tcp_copied_seq: 0,
         sock_sndbuf: 0,
         sock_wmem_queued: 0,

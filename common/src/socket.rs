@@ -63,9 +63,9 @@ pub struct Socket {
     pub workload: u32,
     /// The workload's generation when the state began.
     pub generation: u32,
-    /// Connected, adopted: how many bytes had been written then, modulo 2³²; later, while there is no [`proof`], the
-    /// sequence number up to which was read when the last head was written.
-    pub written: u32,
+    /// Adopted: how many bytes had been written (connected) or read (accepted) then, modulo 2³². Connected, later, while
+    /// there is no [`proof`]: the sequence number up to which was read when the last head was written.
+    pub mark: u32,
     /// Connected: a constant of [`proof`].
     pub proof: u32,
     /// So that nothing is hidden between two fields.

@@ -6,13 +6,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use baton_tests::app::{Launch, Program};
-use baton_tests::baton::{Daemon, HEADERS};
+use baton_tests::baton::{self, Daemon, HEADERS};
 use baton_tests::bpf::{Objects, nothing_new_since};
 use baton_tests::cgroup::Cgroup;
+use baton_tests::flows::{self, Flow};
 use baton_tests::load::{self, Cell};
+use baton_tests::probe::Probe;
+use baton_tests::process::Running;
 use baton_tests::programs::Go;
 use baton_tests::recorder::{Recorded, Recorder};
 use baton_tests::relay::{self, Backend};
+use baton_tests::scratch::Scratch;
 use baton_tests::verdict::Tally;
 use baton_tests::wait;
 
@@ -26,6 +30,14 @@ struct Joined {
     tally: Tally,
     recorded: Vec<Recorded>,
     ready: Instant,
+}
+
+/// A connection that was open before baton began.
+struct Seen {
+    /// Its first request that carried a header.
+    followed: Option<Instant>,
+    /// Its last request.
+    last: Instant,
 }
 
 impl Joined {
@@ -54,24 +66,28 @@ impl Joined {
         Ok(Self { tally, recorded, ready })
     }
 
-    /// When each of the connections that were open before began to carry headers.
+    /// When each of the connections that were open before, and long enough after, began to carry headers.
     fn effects(&self) -> Result<Vec<Duration>> {
-        let mut first: BTreeMap<u64, Option<Instant>> = BTreeMap::new();
+        let mut seen: BTreeMap<u64, Seen> = BTreeMap::new();
         for request in &self.recorded {
             if request.at < self.ready {
-                first.entry(request.connection).or_default();
+                seen.entry(request.connection).or_insert(Seen { followed: None, last: request.at });
             }
-            if let Some(first) = first.get_mut(&request.connection)
-                && request.head.values(HEADERS[0]).next().is_some()
-            {
-                first.get_or_insert(request.at);
+            if let Some(seen) = seen.get_mut(&request.connection) {
+                seen.last = seen.last.max(request.at);
+                if request.head.values(HEADERS[0]).next().is_some() {
+                    seen.followed.get_or_insert(request.at);
+                }
             }
         }
-        let last = self.recorded.iter().map(|request| request.at).max().context("no request")?;
-        ensure!(last > self.ready + 2 * EFFECT, "the load ended {:?} after the start", last - self.ready);
-        ensure!(first.len() >= 2, "{} connections to the backend", first.len());
+        // Go prefers the connection that it used last: others may never be used again.
+        let lasting: Vec<Seen> = seen.into_values().filter(|seen| seen.last > self.ready + 2 * EFFECT).collect();
+        ensure!(!lasting.is_empty(), "no connection was open for long enough after the start");
         let missing = || format!("a connection was never followed: {}", self.tally);
-        first.into_values().map(|at| Ok(at.with_context(missing)?.saturating_duration_since(self.ready))).collect()
+        lasting
+            .into_iter()
+            .map(|seen| Ok(seen.followed.with_context(missing)?.saturating_duration_since(self.ready)))
+            .collect()
     }
 }
 
@@ -91,4 +107,43 @@ fn connections_in_constant_use_are_followed_within_a_second() -> Result<()> {
 #[test]
 fn blocking_connections_in_constant_use_lose_no_byte() -> Result<()> {
     Joined::midway(|url| relay::c(url, Backend::Kept), 60_000).map(drop)
+}
+
+/// What nothing goes into before a connection has proved itself is explained, as each loss is.
+#[test]
+fn the_first_request_of_a_connection_in_use_is_explained() -> Result<()> {
+    let (scratch, recorder, others) = (Scratch::new()?, Recorder::echoing_targets()?, Recorder::echoing_targets()?);
+    let (busy, quiet) = (Cgroup::new()?, Cgroup::new()?);
+    let app = relay::go(&recorder.url(), Go::Plain)?.start(&Launch::In(&busy))?;
+    let other = relay::c(&others.url(), Backend::Fresh)?.start(&Launch::In(&quiet))?;
+    let daemon = Daemon::start(&[quiet.path()])?;
+    let mut watch = baton::command(["watch", "--json", "--socket"])?;
+    watch.arg(daemon.socket());
+    let watch = Running::spawn(watch, scratch.join("output"))?;
+    let seen = |wanted: &dyn Fn(&Flow) -> bool| {
+        watch.output().lines().any(|line| flows::parse(line).is_ok_and(|flows| flows.iter().any(wanted)))
+    };
+    wait::until("the watch to begin", LIMIT, || {
+        Probe::fresh(other.address(), &others).is_propagated()?;
+        Ok(seen(&|flow| flow.is("injected")).then_some(()))
+    })?;
+    let unproven = |flow: &Flow| flow.is("lost") && flow.reason.as_deref() == Some("unproven");
+    let traffic = |requests: usize| {
+        let wanted = recorder.count() + requests;
+        wait::until("traffic", LIMIT, || Ok((recorder.count() > wanted).then_some(())))
+    };
+    std::thread::scope(|scope| -> Result<()> {
+        let load = scope.spawn(|| load::run(app.address(), &Cell::new(4, 30_000, true)));
+        // On a machine that is busy otherwise, all connections may have been idle for long enough.
+        while !seen(&unproven) && !load.is_finished() {
+            daemon.reload(&[quiet.path()])?;
+            traffic(500)?;
+            daemon.reload(&[quiet.path(), busy.path()])?;
+            traffic(1000)?;
+        }
+        load.join().map_err(|_| anyhow::anyhow!("the load panicked"))?.map(drop)
+    })?;
+    ensure!(seen(&unproven), "no first request was lost for its connection's sake: {}", daemon.output());
+    ensure!(daemon.stop()? == 0, "the status after SIGTERM");
+    Ok(())
 }

@@ -62,10 +62,19 @@ fn after_read(tcp: Tcp, socket: &mut Socket, len: u32) {
     if !policy::is_selected(socket) {
         return;
     }
+    // SAFETY: no arguments.
+    let ids = unsafe { bpf_get_current_pid_tgid() };
+    let (tid, tgid) = (ids as u32, (ids >> 32) as u32);
     let end = tcp.copied_seq();
     let start = end.wrapping_sub(len);
     if socket.flags & flag::ADOPTED != 0 {
         socket.flags &= !flag::ADOPTED;
+        if tcp.read().wrapping_sub(len) != socket.mark {
+            // As where a connected one is written to: this may be the rest of a request.
+            socket.generation = 0;
+            executor::forget(tid, tgid, Reason::FramingLost);
+            return;
+        }
         socket.request.seq = start;
     }
     match synchronise(&mut socket.request, start, 0) {
@@ -74,9 +83,6 @@ fn after_read(tcp: Tcp, socket: &mut Socket, len: u32) {
         Position::Lost => head::lose(socket, Reason::FramingLost),
     }
     socket.request.seq = end;
-    // SAFETY: no arguments.
-    let ids = unsafe { bpf_get_current_pid_tgid() };
-    let (tid, tgid) = (ids as u32, (ids >> 32) as u32);
     match socket.request.phase {
         phase::LOST => {
             // What PHP-FPM reads is FastCGI, and followed otherwise.

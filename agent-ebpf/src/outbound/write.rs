@@ -51,10 +51,10 @@ fn before_write(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket) {
     let size = ctx.size();
     if socket.flags & flag::ADOPTED != 0 {
         socket.flags &= !flag::ADOPTED;
-        if tcp.written() != socket.written {
-            // Something passed before there was a state: this may be its rest.
-            socket.request.lose(lost::FRAMING);
-            verdict::lost(socket, Reason::FramingLost);
+        if tcp.written() != socket.mark {
+            // Something passed before there was a state, and this may be its rest.
+            // User space has seen that, too, and adopts the connection anew.
+            socket.generation = 0;
             return;
         }
         socket.request.seq = start;
@@ -96,9 +96,9 @@ fn is_proven(tcp: Tcp, socket: &mut Socket) -> bool {
         return true;
     }
     let read = tcp.copied_seq();
-    let is_answered = socket.proof == proof::ANSWER && read != socket.written;
+    let is_answered = socket.proof == proof::ANSWER && read != socket.mark;
     socket.proof = if is_answered { proof::DONE } else { proof::ANSWER };
-    socket.written = read;
+    socket.mark = read;
     is_answered
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Only between two messages as far as the kernel's counters tell: all that was
 //! sent is read, and the last word was not a request still without an answer. What
-//! follows must begin with a request line, else the connection is not followed.
+//! follows must begin with a request line, else the connection is not followed. If
+//! a byte passes while a connection is taken in, it is looked at again later.
 //! Connections that the workload has opened, and that are not idle, must show more
 //! before anything is inserted, see [`proof`].
 
@@ -104,9 +105,9 @@ fn take(
             IpAddr::V4(address) => mapped(address.octets()),
             IpAddr::V6(address) => address.octets(),
         },
-        // A member may be written to before it has this state, and the rest of
-        // that after: the kernel side compares.
-        written: before.written(),
+        // The connection may be used before it has this state, and the rest of a
+        // message pass after: the kernel side compares, and follows it only then.
+        mark: if accepted { before.received() } else { before.written() },
         // What this connection holds from an earlier time stays its own.
         slot: known.slot,
         context: known.context,
@@ -116,19 +117,19 @@ fn take(
     };
     state.request.flags = IN_REQUEST;
     datapath.sockets()?.insert(socket, Raw(state), 0).context("failed to set a socket's state")?;
-    // A byte that passed since could be the beginning of a message. Of what is
-    // received that may be: where it does not go on with a request line, the
-    // connection is not followed.
-    if !accepted && tcp::info(socket).is_none_or(|now| !now.has_same_bytes(before)) {
-        state.role = role::NONE;
-        datapath.sockets()?.insert(socket, Raw(state), 0).context("failed to set a socket's state")?;
-        return Ok(Outcome::Left);
-    }
+    let is_untouched = || tcp::info(socket).is_some_and(|now| now.has_same_bytes(before));
     if joins {
+        if !is_untouched() {
+            // No program has this state yet: it can be taken back.
+            state.generation = 0;
+            datapath.sockets()?.insert(socket, Raw(state), 0).context("failed to set a socket's state")?;
+            return Ok(Outcome::Left);
+        }
         // It may have been closed meanwhile.
         let _ = datapath.members()?.insert(cookie, socket.as_raw_fd(), 0);
     }
-    Ok(Outcome::Taken)
+    // Where a byte has passed, the kernel side may have given the connection up. The next look will tell.
+    Ok(if is_untouched() { Outcome::Taken } else { Outcome::Left })
 }
 
 /// Whether nothing is under way on a connection, as far as can be told.

@@ -32,6 +32,8 @@ pub(crate) fn resolve() -> Result<Layout, Failure> {
         tcp_write_seq: at("tcp_sock", &["write_seq"])?,
         tcp_snd_una: at("tcp_sock", &["snd_una"])?,
         tcp_bytes_acked: at("tcp_sock", &["bytes_acked"])?,
+        tcp_bytes_received: at("tcp_sock", &["bytes_received"])?,
+        tcp_rcv_nxt: at("tcp_sock", &["rcv_nxt"])?,
         tcp_copied_seq: at("tcp_sock", &["copied_seq"])?,
         sock_sndbuf: at("sock", &["sk_sndbuf"])?,
         sock_wmem_queued: at("sock", &["sk_wmem_queued"])?,

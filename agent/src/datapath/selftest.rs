@@ -264,7 +264,7 @@ fn pretend(datapath: &mut Datapath, pair: &Pair, line: &[u8]) -> anyhow::Result<
     socket.peer_port = pair.member.peer_addr()?.port();
     socket.request.flags = IN_REQUEST;
     socket.flags = baton_common::socket::flag::ADOPTED;
-    socket.written = tcp::info(&pair.member).context("failed to look at a socket")?.written();
+    socket.mark = tcp::info(&pair.member).context("failed to look at a socket")?.written();
     datapath.sockets()?.insert(&pair.member, Raw(socket), 0).context("failed to set a socket's state")
 }
 

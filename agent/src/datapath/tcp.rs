@@ -100,6 +100,11 @@ impl Info {
         self.bytes_acked as u32
     }
 
+    /// How many bytes were received, modulo 2³², as the kernel counts. All of them are read if none is unread.
+    pub(crate) const fn received(&self) -> u32 {
+        self.bytes_received as u32
+    }
+
     /// Whether no byte has passed between `before` and this.
     pub(crate) const fn has_same_bytes(&self, before: &Self) -> bool {
         self.bytes_sent == before.bytes_sent

@@ -17,22 +17,34 @@ pub(super) struct Adoption {
     due: Option<Instant>,
     /// Time before the last look.
     pause: Duration,
+    /// When the first look began.
+    since: Option<Instant>,
 }
 
 impl Adoption {
-    /// First pause: a label is to have its effect within a second.
-    const FIRST: Duration = Duration::from_millis(50);
+    /// First pauses.
+    const FIRST: Duration = Duration::from_millis(25);
+
+    /// For so long, pauses do not grow: a label is to have its effect within a second, and each look finds a connection
+    /// that is in constant use between two messages with some likelihood only.
+    const EAGER: Duration = Duration::from_secs(1);
 
     /// Longest pause: after it, what is left is left.
     const LAST: Duration = Duration::from_secs(30);
 
-    /// After a look: the next one comes after twice the time.
-    fn again(&mut self) {
-        let pause = (self.pause * 2).max(Self::FIRST);
+    /// Pauses are so many times longer than a look takes, which grows with the number of connections.
+    const REST: u32 = 10;
+
+    /// After a look that began at `start`: the next one is due later.
+    fn again(&mut self, start: Instant) {
+        let now = Instant::now();
+        let since = *self.since.get_or_insert(start);
+        let grown = if now - since < Self::EAGER { Self::FIRST } else { self.pause * 2 };
+        let pause = grown.max((now - start) * Self::REST);
         if self.left.is_empty() || pause > Self::LAST {
             *self = Self::default();
         } else {
-            (self.due, self.pause) = (Some(Instant::now() + pause), pause);
+            (self.due, self.pause) = (Some(now + pause), pause);
         }
     }
 
@@ -65,24 +77,26 @@ impl Daemon {
                     adopted.hidden, workload.desired.name
                 ));
             }
-            tracing::info!(workload = workload.desired.name, ?adopted, "open connections");
+            tracing::debug!(workload = workload.desired.name, ?adopted, "open connections");
         }
         Ok(())
     }
 
     /// Adopts for workloads that were just switched on.
     pub(super) fn adopt_new(&mut self, generations: &[u32]) -> anyhow::Result<()> {
-        self.adoption.pause = Duration::ZERO;
+        let start = Instant::now();
+        (self.adoption.pause, self.adoption.since) = (Duration::ZERO, None);
         self.adopt(generations)?;
-        self.adoption.again();
+        self.adoption.again(start);
         Ok(())
     }
 
     /// Looks again at connections that were in use, with growing pauses.
     pub(super) fn look_again(&mut self) -> anyhow::Result<()> {
+        let start = Instant::now();
         let left = std::mem::take(&mut self.adoption.left);
         self.adopt(&left)?;
-        self.adoption.again();
+        self.adoption.again(start);
         Ok(())
     }
 
@@ -100,5 +114,36 @@ impl Daemon {
         let cgroups = self.directories();
         self.waiting = self.leaving.pass(&mut self.datapath, &borrowed(&cgroups))? > 0;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(since: Duration, pause: Duration) -> Adoption {
+        Adoption { left: vec![1], since: Instant::now().checked_sub(since), pause, ..Adoption::default() }
+    }
+
+    #[test]
+    fn pauses_grow_after_a_second() {
+        let second = Duration::from_secs(1);
+        for (mut adoption, expected) in [
+            (left(Duration::ZERO, Duration::ZERO), Some(Adoption::FIRST)),
+            (left(second / 2, Adoption::FIRST), Some(Adoption::FIRST)),
+            (left(2 * second, second), Some(2 * second)),
+            (left(2 * second, Adoption::LAST), None),
+            (Adoption { since: Some(Instant::now()), ..Adoption::default() }, None),
+        ] {
+            adoption.again(Instant::now());
+            assert_eq!(adoption.due.is_some().then_some(adoption.pause), expected);
+        }
+    }
+
+    #[test]
+    fn a_costly_look_is_followed_by_a_long_pause() {
+        let (mut adoption, look) = (left(Duration::ZERO, Duration::ZERO), Duration::from_millis(40));
+        adoption.again(Instant::now().checked_sub(look).expect("the machine runs for longer"));
+        assert!(adoption.pause >= look * Adoption::REST, "{adoption:?}");
     }
 }
