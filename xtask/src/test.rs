@@ -106,9 +106,17 @@ fn fuzz() -> Result<bool> {
 
 fn pure_parts(arguments: &Arguments, closing: &mut Vec<String>) -> Result<bool> {
     say::step("testing the pure parts");
-    let mut command = workspace::cargo(&["test", "--workspace", "--no-fail-fast"]);
-    command.args(["--exclude", "baton-tests", "--exclude", "baton-ebpf"]).args(&arguments.filter);
-    test(&mut command, closing)
+    let mut passed = true;
+    for kinds in [&["--lib", "--bins"][..], &["--doc"]] {
+        passed &= test(cargo_test().args(kinds).args(&arguments.filter), closing)?;
+    }
+    Ok(passed)
+}
+
+/// Runs tests, which kinds of them is to follow. Always of the same packages: with others, dependencies get other features
+/// and are all built once more.
+fn cargo_test() -> Command {
+    workspace::cargo(&["test", "--workspace", "--exclude", "baton-ebpf", "--no-fail-fast"])
 }
 
 fn end_to_end(arguments: &Arguments, closing: &mut Vec<String>) -> Result<bool> {
@@ -133,8 +141,8 @@ fn end_to_end(arguments: &Arguments, closing: &mut Vec<String>) -> Result<bool> 
 
 /// What runs the end-to-end tests; arguments for their programs may follow.
 fn end_to_end_command(arguments: &Arguments) -> Command {
-    let mut command = workspace::cargo(&["test", "--package", "baton-tests", "--release", "--no-fail-fast"]);
-    command.args(&arguments.filter).arg("--");
+    let mut command = cargo_test();
+    command.args(["--test", "*"]).args(&arguments.filter).arg("--");
     command
 }
 
