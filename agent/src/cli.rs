@@ -3,7 +3,10 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use baton_common::flow::{Reason, Verdict};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 
@@ -29,8 +32,10 @@ pub(crate) enum Command {
     Exec(Exec),
     /// Run the daemon: propagation for existing cgroups
     Run(Run),
-    /// Show the running daemon's flow events
+    /// Show the running daemon's flow events, or recorded ones
     Watch(Watch),
+    /// Keep the running daemon's flow events in a file
+    Record(Record),
     /// Check what this machine offers and what is missing
     Doctor(Doctor),
 }
@@ -108,15 +113,72 @@ pub(crate) struct Run {
     pub(crate) json: bool,
 }
 
-/// `baton watch`
+/// Where flow events come from.
 #[derive(Args, Debug)]
-pub(crate) struct Watch {
+pub(crate) struct From {
     /// The daemon's socket
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub(crate) socket: PathBuf,
+    /// Flow events in FILE instead of the daemon's; - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "socket")]
+    pub(crate) from: Option<PathBuf>,
+}
+
+/// Which flow events are wanted: all that are named must fit.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Filter {
+    /// Of pods in this namespace
+    #[arg(long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// Of this pod, NAME or NAMESPACE/NAME; without Kubernetes, of this workload
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pod: Option<String>,
+    /// With this header found or inserted (repeatable: or this one)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) header: Vec<String>,
+    /// With this verdict (repeatable)
+    #[arg(long, value_name = "VERDICT", value_parser = PossibleValuesParser::new(Verdict::ALL.map(Verdict::name)))]
+    pub(crate) verdict: Vec<String>,
+    /// With this reason (repeatable)
+    #[arg(long, value_name = "REASON", value_parser = PossibleValuesParser::new(Reason::ALL.iter().map(|reason| reason.name())), hide_possible_values = true)]
+    pub(crate) reason: Vec<String>,
+    /// With a path that begins so
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) path: Option<String>,
+}
+
+/// `baton watch`
+#[derive(Args, Debug)]
+pub(crate) struct Watch {
+    /// Where they come from.
+    #[command(flatten)]
+    pub(crate) from: From,
+    /// Which are shown.
+    #[command(flatten)]
+    pub(crate) filter: Filter,
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `baton record`
+#[derive(Args, Debug)]
+pub(crate) struct Record {
+    /// The daemon's socket
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub(crate) socket: PathBuf,
+    /// For how long: 60s, 5m, 1h 30m
+    #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "60s")]
+    pub(crate) duration: Duration,
+    /// The file to write, one JSON object per line; - for standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+/// A time that people write.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| "write it as 60s, 5m or 1h 30m".to_owned())?;
+    Duration::try_from(parsed).map_err(|_| "it lies in the past".to_owned())
 }
 
 /// `baton doctor`
@@ -166,6 +228,13 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_written_as_people_do() {
+        let seconds = |text| duration(text).map(|time| time.as_secs());
+        assert_eq!([seconds("60s"), seconds("5m"), seconds("1h 30m")], [Ok(60), Ok(300), Ok(5400)]);
+        assert!(seconds("60").is_err() && seconds("-5s").is_err() && seconds("soon").is_err());
     }
 
     #[test]

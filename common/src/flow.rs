@@ -24,6 +24,28 @@ pub enum Verdict {
     Lost = 3,
 }
 
+impl Verdict {
+    /// All verdicts.
+    pub const ALL: [Self; 4] = [Self::Injected, Self::AlreadyPresent, Self::NothingToInsert, Self::Lost];
+
+    /// The verdict's name in flow events and documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Injected => "injected",
+            Self::AlreadyPresent => "already-present",
+            Self::NothingToInsert => "nothing-to-insert",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// The verdict with the value `raw`.
+    #[must_use]
+    pub fn from_raw(raw: u8) -> Self {
+        Self::ALL.into_iter().find(|verdict| *verdict as u8 == raw).unwrap_or(Self::Lost)
+    }
+}
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $value:literal, $name:literal;)+) => {
         /// Why an outbound request lost its context, or an inbound one was not understood.

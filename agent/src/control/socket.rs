@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::observe::event::FlowEvent;
+use crate::observe::flow::FlowEvent;
 
 /// Most bytes that wait for one watcher; it misses events beyond that.
 const BACKLOG: usize = 1 << 20;

@@ -1,6 +1,6 @@
-//! Flow events, from the kernel side's records to what users read. The fields
-//! are described in `docs/FLOWS.md`.
+//! Flow events, from the kernel side's records to what users read.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
@@ -9,32 +9,13 @@ use baton_common::flow::{Event, Reason, Verdict, kind};
 use baton_common::limits::MAX_PATH;
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
-use serde::Serialize;
 
+use super::flow::{FlowEvent, Kind};
 use super::runtime::Runtimes;
 use crate::config::addresses::readable;
 use crate::config::headers::Headers;
 use crate::datapath::pod;
 use crate::datapath::workload::Workloads;
-
-/// One flow event.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct FlowEvent {
-    time: String,
-    kind: &'static str,
-    workload: String,
-    pid: u32,
-    tid: u32,
-    comm: String,
-    runtime: &'static str,
-    method: String,
-    path: String,
-    peer: String,
-    headers: Vec<String>,
-    verdict: Option<&'static str>,
-    reason: Option<&'static str>,
-    context: Option<String>,
-}
 
 /// Reads flow events out of the ring buffer.
 pub(crate) struct Reader {
@@ -90,18 +71,18 @@ fn flow_event(event: &Event, zero: i128, workload: &str, runtime: &'static str, 
     let time = Timestamp::from_nanosecond(zero + i128::from(event.time)).unwrap_or(Timestamp::UNIX_EPOCH);
     FlowEvent {
         time: format!("{time:.6}"),
-        kind: if outbound { "outbound" } else { "inbound" },
+        kind: if outbound { Kind::Outbound } else { Kind::Inbound },
         workload: workload.to_owned(),
         pid: event.tgid,
         tid: event.tid,
         comm: text(&event.comm),
-        runtime,
+        runtime: Cow::Borrowed(runtime),
         method: text(&event.method.to_le_bytes()),
         path: path(event),
         peer: peer(event),
         headers: headers.of_bits(event.names).into_iter().map(str::to_owned).collect(),
-        verdict: if outbound { Some(verdict(event.verdict)) } else { None },
-        reason: if reason == Reason::None { None } else { Some(reason.name()) },
+        verdict: outbound.then(|| Cow::Borrowed(Verdict::from_raw(event.verdict).name())),
+        reason: (reason != Reason::None).then(|| Cow::Borrowed(reason.name())),
         context: if event.context == 0 { None } else { Some(format!("{:016x}", event.context)) },
     }
 }
@@ -112,18 +93,6 @@ fn peer(event: &Event) -> String {
         return "unix".to_owned();
     }
     SocketAddr::new(readable(event.peer), event.peer_port).to_string()
-}
-
-const fn verdict(raw: u8) -> &'static str {
-    const INJECTED: u8 = Verdict::Injected as u8;
-    const ALREADY_PRESENT: u8 = Verdict::AlreadyPresent as u8;
-    const NOTHING_TO_INSERT: u8 = Verdict::NothingToInsert as u8;
-    match raw {
-        INJECTED => "injected",
-        ALREADY_PRESENT => "already-present",
-        NOTHING_TO_INSERT => "nothing-to-insert",
-        _ => "lost",
-    }
 }
 
 /// The request target without its query: queries hold what is private.

@@ -2,9 +2,14 @@
 
 pub(crate) mod doctor;
 pub(crate) mod event;
+mod filter;
+pub(crate) mod flow;
 pub(crate) mod flows;
+mod line;
 mod process;
+pub(crate) mod record;
 mod runtime;
+mod source;
 pub(crate) mod summary;
 pub(crate) mod watch;
 

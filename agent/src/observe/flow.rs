@@ -1,0 +1,140 @@
+//! What flow events say, as they are written and read again. The fields are
+//! described in `docs/FLOWS.md`.
+
+use std::borrow::Cow;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+/// One flow event: a request as baton saw it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct FlowEvent {
+    /// RFC 3339, UTC.
+    pub(crate) time: String,
+    /// Which way the request went.
+    pub(crate) kind: Kind,
+    /// The workload's name: in Kubernetes, `NAMESPACE/POD`.
+    pub(crate) workload: String,
+    /// The process that read or wrote the head.
+    pub(crate) pid: u32,
+    /// The thread that did.
+    pub(crate) tid: u32,
+    /// The thread's name.
+    pub(crate) comm: String,
+    /// The process's language runtime.
+    pub(crate) runtime: Cow<'static, str>,
+    /// The method, shortened to 8 bytes.
+    pub(crate) method: String,
+    /// The request target without its query, shortened.
+    pub(crate) path: String,
+    /// The other end.
+    pub(crate) peer: String,
+    /// Names that were found (inbound) or inserted (outbound).
+    pub(crate) headers: Vec<String>,
+    /// Outbound: what became of it.
+    pub(crate) verdict: Option<Cow<'static, str>>,
+    /// Why nothing was inserted, or why an inbound request was not understood.
+    pub(crate) reason: Option<Cow<'static, str>>,
+    /// Id of the context that it began (inbound) or that caused it (outbound).
+    pub(crate) context: Option<String>,
+}
+
+/// Which way a request went.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// It was read from a connection that the workload accepted.
+    Inbound,
+    /// It was written to a connection that the workload opened.
+    Outbound,
+}
+
+/// Something to know about a pod or namespace.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub(crate) struct Notice {
+    /// RFC 3339, UTC.
+    pub(crate) time: String,
+    /// `pod` or `namespace`.
+    pub(crate) object: String,
+    /// `NAMESPACE/POD`, or `NAMESPACE`.
+    pub(crate) workload: String,
+    /// What is wrong, and what to do.
+    pub(crate) message: String,
+}
+
+/// One line of a stream of flow events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Record {
+    /// A request.
+    Flow(Box<FlowEvent>),
+    /// So many flow events are missing here, since they came faster than they were read.
+    Missed(u64),
+    /// Something to know.
+    Notice(Notice),
+    /// What a later version of baton has written.
+    Other,
+}
+
+impl Record {
+    /// Reads one line.
+    ///
+    /// # Errors
+    /// If it is none of a stream of flow events.
+    pub(crate) fn parse(line: &str) -> anyhow::Result<Self> {
+        #[derive(Deserialize)]
+        struct Kinded<'a> {
+            kind: &'a str,
+        }
+        #[derive(Deserialize)]
+        struct Missed {
+            count: u64,
+        }
+        let kinded: Kinded<'_> = serde_json::from_str(line).context("not a flow event")?;
+        Ok(match kinded.kind {
+            "inbound" | "outbound" => Self::Flow(serde_json::from_str(line).context("not a flow event")?),
+            "missed" => Self::Missed(serde_json::from_str::<Missed>(line).context("not a count")?.count),
+            "notice" => Self::Notice(serde_json::from_str(line).context("not a notice")?),
+            _ => Self::Other,
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A lost outbound request.
+    pub(crate) fn lost() -> FlowEvent {
+        FlowEvent {
+            time: "2026-01-02T03:04:05.678901Z".to_owned(),
+            kind: Kind::Outbound,
+            workload: "shop/cart-1".to_owned(),
+            pid: 5,
+            tid: 7,
+            comm: "python3".to_owned(),
+            runtime: Cow::Borrowed("python"),
+            method: "GET".to_owned(),
+            path: "/stock/7".to_owned(),
+            peer: "127.0.0.1:80".to_owned(),
+            headers: Vec::new(),
+            verdict: Some(Cow::Borrowed("lost")),
+            reason: Some(Cow::Borrowed("ambiguous")),
+            context: Some("00000000000000ab".to_owned()),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let line = serde_json::to_string(&lost()).expect("plain data");
+        assert_eq!(Record::parse(&line).expect("a flow event"), Record::Flow(Box::new(lost())));
+        assert_eq!(Record::parse(r#"{"kind":"missed","count":3}"#).expect("a count"), Record::Missed(3));
+        assert_eq!(Record::parse(r#"{"kind":"of tomorrow"}"#).expect("something"), Record::Other);
+    }
+
+    #[test]
+    fn what_is_no_flow_event_is_an_error() {
+        for line in ["", "GET / HTTP/1.1", "[]", r#"{"kind":"inbound"}"#, r#"{"kind":"missed"}"#] {
+            assert!(Record::parse(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Flow events for people: one line each.
+
+use anstyle::{AnsiColor, Style};
+
+use super::flow::{FlowEvent, Kind, Notice, Record};
+
+const FAINT: Style = Style::new().dimmed();
+const INBOUND: Style = AnsiColor::Blue.on_default();
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default();
+
+/// `record` in one line, with styles that a terminal understands; `None` where there is nothing to say.
+pub(crate) fn of(record: &Record) -> Option<String> {
+    match record {
+        Record::Flow(event) => Some(request(event)),
+        Record::Missed(count) => {
+            Some(styled(WARNING, &format!("… {count} events missed: they came faster than they were read")))
+        }
+        Record::Notice(Notice { time, object, workload, message }) => Some(format!(
+            "{}  {}",
+            styled(FAINT, clock(time)),
+            styled(WARNING, &format!("{object} {workload}: {message}"))
+        )),
+        Record::Other => None,
+    }
+}
+
+fn request(event: &FlowEvent) -> String {
+    let (direction, towards) = match event.kind {
+        Kind::Inbound => (styled(INBOUND, "in "), "from"),
+        Kind::Outbound => ("out".to_owned(), "to"),
+    };
+    let fields = [
+        styled(FAINT, clock(&event.time)),
+        direction,
+        event.workload.clone(),
+        format!("{}[{}]", event.comm, event.tid),
+        format!("{} {}", event.method, event.path),
+        format!("{towards} {}", event.peer),
+        outcome(event),
+        event.headers.join(","),
+        event.context.as_ref().map(|id| styled(FAINT, &format!("#{}", id.trim_start_matches('0')))).unwrap_or_default(),
+    ];
+    fields.into_iter().filter(|field| !field.trim().is_empty()).collect::<Vec<_>>().join("  ")
+}
+
+/// What became of the request.
+fn outcome(event: &FlowEvent) -> String {
+    match (event.verdict.as_deref(), event.reason.as_deref()) {
+        (None, None) => String::new(),
+        (None, Some(reason)) => styled(WARNING, &format!("({reason})")),
+        (Some("lost"), reason) => styled(BAD, &format!("lost: {}", reason.unwrap_or("unknown"))),
+        (Some("injected"), _) => styled(GOOD, "injected"),
+        (Some(verdict), _) => styled(FAINT, verdict),
+    }
+}
+
+/// The time of day of an RFC 3339 time, to the millisecond.
+fn clock(time: &str) -> &str {
+    time.get(11..23).unwrap_or(time)
+}
+
+fn styled(style: Style, text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("{style}{text}{style:#}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::flow::tests::lost;
+
+    fn plain(record: &Record) -> String {
+        anstream::adapter::strip_str(&of(record).unwrap_or_default()).to_string()
+    }
+
+    #[test]
+    fn people_read_one_line() {
+        assert_eq!(
+            plain(&Record::Flow(Box::new(lost()))),
+            "03:04:05.678  out  shop/cart-1  python3[7]  GET /stock/7  to 127.0.0.1:80  lost: ambiguous  #ab"
+        );
+        assert_eq!(plain(&Record::Missed(4)), "… 4 events missed: they came faster than they were read");
+    }
+
+    #[test]
+    fn what_is_not_there_takes_no_room() {
+        let inbound = FlowEvent { kind: Kind::Inbound, verdict: None, reason: None, context: None, ..lost() };
+        assert_eq!(
+            plain(&Record::Flow(Box::new(inbound))),
+            "03:04:05.678  in   shop/cart-1  python3[7]  GET /stock/7  from 127.0.0.1:80"
+        );
+    }
+}
