@@ -121,28 +121,31 @@ fn identify(ops: *mut bpf_sock_ops, socket: &mut Socket, workload: u32) {
     socket.generation = WORKLOADS.get(workload).map_or(0, |settings| settings.generation);
     // The context holds addresses and the port in network order.
     socket.peer_port = u16::from_be((ctx.remote_port() >> 16) as u16);
-    socket.peer = if ctx.family() == AF_INET {
-        mapped(ctx.remote_ip4().to_ne_bytes())
+    // This one is in the processor's.
+    socket.local_port = ctx.local_port() as u16;
+    (socket.peer, socket.local) = if ctx.family() == AF_INET {
+        (mapped(ctx.remote_ip4().to_ne_bytes()), mapped(ctx.local_ip4().to_ne_bytes()))
     } else {
-        let [a, b, c, d] = remote_ip6(ops);
-        let mut address = [0; 16];
-        address[..4].copy_from_slice(&a.to_ne_bytes());
-        address[4..8].copy_from_slice(&b.to_ne_bytes());
-        address[8..12].copy_from_slice(&c.to_ne_bytes());
-        address[12..].copy_from_slice(&d.to_ne_bytes());
-        address
+        // SAFETY: `ops` is the program's context.
+        unsafe { (address(&raw const (*ops).remote_ip6), address(&raw const (*ops).local_ip6)) }
     };
 }
 
-/// Word by word: the verifier allows only loads of single words here.
+/// An IPv6 address of a program's context. Word by word: the verifier allows
+/// only loads of single words here.
+///
+/// # Safety
+/// `words` must be in the context.
 #[inline(always)]
-fn remote_ip6(ops: *mut bpf_sock_ops) -> [u32; 4] {
-    // SAFETY: `ops` is the program's context.
-    unsafe {
-        let words = &raw const (*ops).remote_ip6;
-        let word = |index: usize| ptr::read_volatile(words.cast::<u32>().add(index));
-        [word(0), word(1), word(2), word(3)]
-    }
+unsafe fn address(words: *const [u32; 4]) -> [u8; 16] {
+    // SAFETY: the caller's.
+    let word = |index: usize| unsafe { ptr::read_volatile(words.cast::<u32>().add(index)) }.to_ne_bytes();
+    let mut address = [0; 16];
+    address[..4].copy_from_slice(&word(0));
+    address[4..8].copy_from_slice(&word(1));
+    address[8..12].copy_from_slice(&word(2));
+    address[12..].copy_from_slice(&word(3));
+    address
 }
 
 /// The workload whose cgroup directory holds the socket.

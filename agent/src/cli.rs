@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Watch(Watch),
     /// Keep the running daemon's flow events in a file
     Record(Record),
+    /// Wait for a request, and tell its journey: each hop, and where and why its context was lost
+    Explain(Explain),
     /// Check what this machine offers and what is missing
     Doctor(Doctor),
 }
@@ -72,6 +74,9 @@ pub(crate) struct Exec {
     /// Write flow events to FILE, one JSON object per line
     #[arg(long, value_name = "FILE")]
     pub(crate) flows: Option<PathBuf>,
+    /// Write values in full, not only their beginnings
+    #[arg(long, requires = "flows")]
+    pub(crate) show_values: bool,
     /// Write the summary at the end as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -156,6 +161,9 @@ pub(crate) struct Watch {
     /// Which are shown.
     #[command(flatten)]
     pub(crate) filter: Filter,
+    /// Show values in full, not only their beginnings
+    #[arg(long)]
+    pub(crate) show_values: bool,
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
@@ -173,6 +181,41 @@ pub(crate) struct Record {
     /// The file to write, one JSON object per line; - for standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
+    /// Keep values in full, not only their beginnings
+    #[arg(long)]
+    pub(crate) show_values: bool,
+}
+
+/// `baton explain`
+#[derive(Args, Debug)]
+pub(crate) struct Explain {
+    /// Where flow events come from.
+    #[command(flatten)]
+    pub(crate) from: From,
+    /// A request that carries this header
+    #[arg(long, value_name = "NAME")]
+    pub(crate) header: Option<String>,
+    /// With this value
+    #[arg(long, value_name = "VALUE")]
+    pub(crate) value: Option<String>,
+    /// With a path that begins so
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) path: Option<String>,
+    /// To a pod in this namespace
+    #[arg(long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// To this pod, NAME or NAMESPACE/NAME; without Kubernetes, to this workload
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pod: Option<String>,
+    /// How long to wait for it: 60s, 5m, 1h 30m
+    #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "60s")]
+    pub(crate) duration: Duration,
+    /// Show values in full, not only their beginnings
+    #[arg(long)]
+    pub(crate) show_values: bool,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// A time that people write.

@@ -150,6 +150,12 @@ pub mod counter {
     pub const NOT_ENROLLED: usize = 7;
     /// Connected sockets that are not followed any more and shall leave the SOCKHASH.
     pub const TO_LEAVE: usize = 8;
+    /// Flow events that were more than may be sent in one second.
+    pub const EVENTS_SKIPPED: usize = 9;
+    /// No counter: the second in which flow events were sent last, on this processor.
+    pub const SECOND: usize = 12;
+    /// Flow events that were sent in it, by [`class`](super::class): this plus the class.
+    pub const IN_SECOND: usize = 13;
     /// Inbound requests that were not understood, by reason: this plus the reason.
     pub const INBOUND_LOST: usize = 32;
     /// Outbound losses, by reason: this plus the reason.
@@ -158,7 +164,17 @@ pub mod counter {
     pub const COUNT: usize = 96;
 }
 
-/// One record in the ring buffer.
+/// Kinds of records whose number in one second is limited, each by itself: so a loss is seen among many successes.
+pub mod class {
+    /// Requests of which nothing was lost.
+    pub const FINE: usize = 0;
+    /// Losses.
+    pub const LOSS: usize = 1;
+    /// Responses.
+    pub const RESPONSE: usize = 2;
+}
+
+/// One record in the ring buffer: a request.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Event {
@@ -182,20 +198,57 @@ pub struct Event {
     pub path_len: u32,
     /// The peer's address; IPv4 as IPv4-mapped IPv6.
     pub peer: [u8; 16],
+    /// This end's address, in the same form; zero where it is not known.
+    pub local: [u8; 16],
     /// The thread's name.
     pub comm: [u8; 16],
     /// The peer's port.
     pub peer_port: u16,
+    /// This end's port.
+    pub local_port: u16,
     /// A constant of [`kind`].
     pub kind: u8,
     /// A [`Verdict`].
     pub verdict: u8,
     /// A [`Reason`].
     pub reason: u8,
-    /// Keeps the layout free of padding.
-    pub reserved: [u8; 3],
+    /// Which request of its connection it is, modulo 256.
+    pub ordinal: u8,
     /// The request target's beginning.
     pub path: [u64; MAX_PATH / 8],
+}
+
+/// Bytes of header lines that a record has room for.
+pub const SHOWN_LINES: usize = 512;
+
+/// A record of an inbound request that carries configured headers.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Carrying {
+    /// The request.
+    pub event: Event,
+    /// Bytes of `lines` in use; more than there is room for if not all are here.
+    pub lines_len: u64,
+    /// Its lines as in [`Lines`](crate::scan::Lines).
+    pub lines: [u64; SHOWN_LINES / 8],
+}
+
+/// A record of a response.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Response {
+    /// Nanoseconds of the monotonic clock.
+    pub time: u64,
+    /// The socket's cookie.
+    pub cookie: u64,
+    /// Index of the workload.
+    pub workload: u32,
+    /// Its status.
+    pub status: u16,
+    /// What kind of request it answers: a constant of [`kind`].
+    pub kind: u8,
+    /// Which request of its connection it answers, modulo 256.
+    pub ordinal: u8,
 }
 
 impl Reason {

@@ -25,5 +25,6 @@ pub mod runtime;
 pub mod scan;
 pub mod select;
 pub mod socket;
+pub mod status;
 pub mod verifier;
 pub mod words;

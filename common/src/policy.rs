@@ -34,7 +34,8 @@ pub mod attribution {
 pub struct Settings {
     /// Longest time that a context is current, in ticks of the kernel's clock (jiffies).
     pub max_age: u64,
-    /// Whether somebody reads flow events.
+    /// Most flow events of a workload in one second on one processor, of each [`class`](crate::flow::class); 0 if nobody
+    /// reads them.
     pub events: u32,
     /// Context slots that may be taken.
     pub slots: u32,

@@ -68,8 +68,12 @@ pub struct Socket {
     pub mark: u32,
     /// Connected: a constant of [`proof`].
     pub proof: u32,
-    /// So that nothing is hidden between two fields.
-    pub padding: u32,
+    /// Which request of this connection was the last, modulo 256.
+    pub ordinal: u8,
+    /// Whether its response is still to be told of.
+    pub awaits: u8,
+    /// This end's port.
+    pub local_port: u16,
     /// A constant of [`role`].
     pub role: u8,
     /// Bits of [`flag`].
@@ -84,10 +88,21 @@ pub struct Socket {
     pub tgid: u32,
     /// The peer's address; IPv4 as IPv4-mapped IPv6.
     pub peer: [u8; 16],
+    /// This end's address, in the same form.
+    pub local: [u8; 16],
     /// Connected: the claim of the executor that called connect().
     pub connect: Claim,
     /// The stream of requests.
     pub request: Scan,
     /// Accepted: the stream of responses, as it leaves.
     pub response: Scan,
+}
+
+impl Socket {
+    /// Another request's head is complete.
+    #[inline(always)]
+    pub const fn next_request(&mut self) {
+        self.ordinal = self.ordinal.wrapping_add(1);
+        self.awaits = 1;
+    }
 }

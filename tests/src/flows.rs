@@ -1,5 +1,6 @@
 //! Reading flow events: the JSON lines of `--flows` and of `baton watch --json`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -10,7 +11,7 @@ use serde::Deserialize;
 pub struct Flow {
     /// RFC 3339.
     pub time: String,
-    /// `inbound` or `outbound`.
+    /// `inbound`, `outbound` or `response`.
     pub kind: String,
     /// The workload's name.
     pub workload: String,
@@ -39,6 +40,24 @@ pub struct Flow {
     /// The context's id.
     #[serde(deserialize_with = "present")]
     pub context: Option<String>,
+    /// This end, where it is known.
+    #[serde(deserialize_with = "present")]
+    pub local: Option<String>,
+    /// What all events of a connection have in common.
+    #[serde(deserialize_with = "present")]
+    pub connection: Option<String>,
+    /// Inbound: values by name.
+    #[serde(default)]
+    pub values: BTreeMap<String, String>,
+    /// A response: `inbound` or `outbound`, as its request.
+    #[serde(default)]
+    pub answers: Option<String>,
+    /// A response: its status.
+    #[serde(default)]
+    pub status: Option<u16>,
+    /// A response: microseconds since its request.
+    #[serde(default)]
+    pub latency_us: Option<u64>,
 }
 
 impl Flow {

@@ -36,8 +36,9 @@ fn record(scratch: &Scratch) -> Result<()> {
     .with_context(|| record.output())?;
     let status = process::code(record.terminate()?);
     let flows = flows::read(&file)?;
+    let requests = flows.iter().filter(|flow| flow.kind != "response").count();
     let said = record.output();
-    ensure!(status == 0 && said.contains(&format!("recorded {} requests, 0 lost", flows.len())), "{status}: {said}");
+    ensure!(status == 0 && said.contains(&format!("recorded {requests} requests, 0 lost")), "{status}: {said}");
     daemon.stop().map(drop)
 }
 
@@ -73,6 +74,32 @@ fn what_was_recorded_is_read_again() -> Result<()> {
     }
     for options in [["--reason", "ambiguous"], ["--pod", "other"], ["--namespace", "other"]] {
         ensure!(shown(&scratch, &options)?.is_empty(), "{options:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn requests_are_told_with_their_values_and_responses() -> Result<()> {
+    let scratch = Scratch::new()?;
+    record(&scratch)?;
+    let all = flows::read(&scratch.join("recorded"))?;
+    let carried: Vec<_> = all.iter().filter_map(|flow| flow.values.get("x-telepresence-id")).collect();
+    ensure!(!carried.is_empty() && carried.iter().all(|value| value.starts_with("prob… (")), "{carried:?}");
+    for kind in ["inbound", "outbound"] {
+        let mut told = 0;
+        for (number, request) in all.iter().enumerate().filter(|(_, flow)| flow.kind == kind) {
+            // The last ones may not have been answered when the recording ended.
+            let later = all[number + 1..].iter().find(|flow| flow.connection == request.connection);
+            let Some(response) = later else { continue };
+            ensure!(
+                response.kind == "response" && response.answers.as_deref() == Some(kind),
+                "{request:?}: {response:?}"
+            );
+            ensure!(response.status == Some(200) && response.latency_us.is_some(), "{response:?}");
+            ensure!((&response.path, &response.peer) == (&request.path, &request.peer), "{request:?}: {response:?}");
+            told += 1;
+        }
+        ensure!(told > 0, "no response to an {kind} request: {all:?}");
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use core::ffi::c_void;
 use aya_ebpf::macros::{btf_tracepoint, cgroup_skb};
 use aya_ebpf::programs::{BtfTracePointContext, SkBuffContext};
 use baton_common::attribution::{Claim, flag as claim_flag};
+use baton_common::flow::kind;
 use baton_common::framing::{Follows, after_response_head};
 use baton_common::scan::{Scan, phase, stop};
 use baton_common::socket::{Socket, flag, role};
@@ -16,7 +17,7 @@ use crate::kernel::{current_ids, has_storage, is_owned};
 use crate::maps::NAMES;
 use crate::scratch;
 use crate::source::{Packet, Run};
-use crate::{enrol, policy, source};
+use crate::{enrol, flow, policy, source};
 
 /// Interim responses (1xx) that may share a segment with the final one.
 const MAX_INTERIM: u32 = 3;
@@ -156,6 +157,10 @@ fn after_head(response: &mut Scan, flags: u8) -> u32 {
 /// A response is complete.
 #[inline(always)]
 fn complete(socket: &mut Socket) {
+    if socket.depth == 1 {
+        let status = socket.response.status as u16;
+        flow::respond(socket, kind::INBOUND, status);
+    }
     socket.response.begin_message();
     socket.depth = socket.depth.saturating_sub(1);
     if socket.depth == 0 {
@@ -184,6 +189,10 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let Some(socket) = enrol::state(sk) else { return 0 };
     if socket.role != role::ACCEPTED {
         return 0;
+    }
+    if socket.response.phase == phase::UNTIL_CLOSE {
+        let status = socket.response.status as u16;
+        flow::respond(socket, kind::INBOUND, status);
     }
     slot::answer(socket);
     socket.depth = 0;

@@ -22,6 +22,7 @@ pub(super) fn complete(tcp: Tcp, socket: &mut Socket, names: *const Names, tid: 
     let id = clock::new_id();
     let allowed = policy::allows(socket, INGRESS);
     let carried = policy::carried(socket.workload);
+    socket.next_request();
     let scan = &mut socket.request;
     // SAFETY: the value of an array map.
     let unsafe_names = unsafe { (*names).with_groups(scan.dropped) } | scan.present & !carried;

@@ -30,7 +30,7 @@ pub fn sk_skb_pass(ctx: SkBuffContext) -> u32 {
     let Some(tcp) = Tcp::new(sk.cast()) else { return SK_PASS };
     let read = tcp.copied_seq().wrapping_sub(kernel::packet_seq(ctx.skb.skb));
     // Past the half of all sequence numbers is before the packet, as usual.
-    if read == 0 || read as i32 <= 0 || read >= ctx.len() {
+    if read as i32 <= 0 || read >= ctx.len() {
         return SK_PASS;
     }
     let mut rest = read;

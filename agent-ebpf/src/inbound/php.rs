@@ -140,6 +140,8 @@ fn prepare(socket: &mut Socket, workload: u32, tgid: u32) {
     socket.generation = WORKLOADS.get(workload).map_or(0, |settings| settings.generation);
     socket.flags = 0;
     socket.peer = [0; 16];
+    socket.local = [0; 16];
+    socket.local_port = 0;
     socket.peer_port = 0;
     socket.request.begin_message();
     socket.request.method = 0;

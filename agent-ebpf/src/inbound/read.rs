@@ -17,9 +17,10 @@ use super::head;
 use crate::context::{executor, runtime, slot, turn};
 use crate::kernel::{Tcp, has_storage, syscall_buffers};
 use crate::maps::NAMES;
+use crate::outbound::response;
 use crate::scratch::{self, Scratch};
 use crate::source::{Run, User};
-use crate::{enrol, policy, source};
+use crate::{enrol, flow, policy, source};
 
 /// Reads whose bytes are not to be looked at (include/linux/socket.h): with
 /// `MSG_PEEK` nothing is taken, with `MSG_TRUNC` the bytes are thrown away
@@ -47,12 +48,15 @@ fn has_read(sk: *mut c_void, length: i32, flags: i32) {
         // SAFETY: no arguments.
         turn::end(unsafe { bpf_get_current_pid_tgid() } as u32);
     }
-    if socket.role == role::ACCEPTED
-        && length > 0
-        && flags & UNSEEN == 0
-        && let Some(tcp) = Tcp::new(sk)
-    {
-        after_read(tcp, socket, length as u32);
+    if length <= 0 || flags & UNSEEN != 0 {
+        return;
+    }
+    if socket.role == role::ACCEPTED {
+        if let Some(tcp) = Tcp::new(sk) {
+            after_read(tcp, socket, length as u32);
+        }
+    } else if socket.awaits != 0 && flow::is_wanted() {
+        response::has_read(socket, length as u32);
     }
 }
 

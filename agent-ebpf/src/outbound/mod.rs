@@ -2,5 +2,6 @@
 
 mod gate;
 mod insert;
+pub(crate) mod response;
 mod verdict;
 mod write;

@@ -141,6 +141,7 @@ fn follow(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket, scratch: *mut Scrat
         if more {
             return Err(Reason::Pipelined);
         }
+        socket.next_request();
         let barred = if !is_proven(tcp, socket) {
             Reason::Unproven
         } else if !policy::allows(socket, EGRESS) {

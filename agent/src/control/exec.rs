@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Runs the command; returns its exit status.
 pub(crate) async fn run(exec: Exec) -> anyhow::Result<u8> {
     let plan = Plan::make(&exec.policy)?;
-    let mut flows = exec.flows.as_deref().map(FlowFile::create).transpose()?;
+    let mut flows = exec.flows.as_deref().map(|path| FlowFile::create(path, exec.show_values)).transpose()?;
     probe::require()?;
     let mut signals = Signals::take()?;
     let mut datapath = Datapath::load(Options::of(&plan), &plan.headers.table()?)?;
@@ -81,7 +81,8 @@ fn start(
     };
     let name = std::path::Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
     workloads.attach(datapath, plan.workload(own.path(), Some(&name)))?;
-    datapath.want_events(events)?;
+    // A file has room for all of them.
+    datapath.want_events(if events { u32::MAX } else { 0 })?;
     let guard = Guard::start(datapath, workloads, Some(own))?;
     workloads.switch_on(datapath, 0)?;
     let child = spawn(Command::new(program).args(arguments), own)

@@ -69,6 +69,11 @@ impl Listener {
         Ok(())
     }
 
+    /// So many flow events are missing for all watchers.
+    pub(crate) fn miss(&mut self, count: u64) {
+        self.watchers.iter_mut().for_each(|watcher| watcher.missed += count);
+    }
+
     /// Tells all watchers something that is no flow event.
     pub(crate) fn tell(&mut self, notice: &serde_json::Value) -> anyhow::Result<()> {
         let line = line(notice)?;
@@ -107,15 +112,23 @@ impl Watcher {
             self.missed += 1;
             return;
         }
+        self.admit();
+        self.backlog.extend_from_slice(line);
+    }
+
+    /// Says what is missing.
+    fn admit(&mut self) {
         if self.missed > 0 {
             self.backlog.extend_from_slice(format!("{{\"kind\":\"missed\",\"count\":{}}}\n", self.missed).as_bytes());
             self.missed = 0;
         }
-        self.backlog.extend_from_slice(line);
     }
 
     /// Returns whether it is still there.
     fn flush(&mut self) -> bool {
+        if self.backlog.is_empty() {
+            self.admit();
+        }
         let mut byte = [0];
         match self.stream.try_read(&mut byte) {
             Ok(0) => return false,

@@ -87,7 +87,7 @@ fn take(
     if known.is_some_and(|state| state.generation == workload.generation && state.workload == workload.index) {
         return Ok(Outcome::Followed);
     }
-    let Some(cookie) = tcp::cookie(socket) else { return Ok(Outcome::Left) };
+    let Some((cookie, local)) = tcp::cookie(socket).zip(tcp::local(socket)) else { return Ok(Outcome::Left) };
     let is_member = members.contains(&cookie);
     let joins = !accepted && !is_member;
     if !is_between_messages(socket, before, accepted) || joins && !can_join(datapath, socket)? {
@@ -101,10 +101,9 @@ fn take(
         role: if accepted { role::ACCEPTED } else { role::CONNECTED },
         flags: flag::ADOPTED | flag::USED | known.flags & flag::COUNTED,
         peer_port: peer.port(),
-        peer: match peer.ip() {
-            IpAddr::V4(address) => mapped(address.octets()),
-            IpAddr::V6(address) => address.octets(),
-        },
+        peer: octets(peer.ip()),
+        local_port: local.port(),
+        local: octets(local.ip()),
         // The connection may be used before it has this state, and the rest of a
         // message pass after: the kernel side compares, and follows it only then.
         mark: if accepted { before.received() } else { before.written() },
@@ -130,6 +129,14 @@ fn take(
     }
     // Where a byte has passed, the kernel side may have given the connection up. The next look will tell.
     Ok(if is_untouched() { Outcome::Taken } else { Outcome::Left })
+}
+
+/// An address as the kernel side has it.
+const fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => mapped(address.octets()),
+        IpAddr::V6(address) => address.octets(),
+    }
 }
 
 /// Whether nothing is under way on a connection, as far as can be told.

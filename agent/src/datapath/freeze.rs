@@ -18,7 +18,7 @@ use baton_common::leave::{BATCH, Frozen, Leaver, STANDSTILL};
 use nix::time::{ClockId, clock_gettime};
 
 use super::load::Datapath;
-use super::pod::{Raw, leaver};
+use super::pod::{self, Raw};
 use super::{bpf, descriptors, tcp};
 
 /// How long a connection must have been silent.
@@ -119,7 +119,7 @@ fn walk(datapath: &mut Datapath) -> anyhow::Result<Vec<Leaver>> {
         bpf::iterate(program.fd()?.as_fd(), &members).context("failed to start the iterator over members")?;
     let mut bytes = Vec::new();
     output.read_to_end(&mut bytes).context("failed to walk the members")?;
-    Ok(bytes.chunks_exact(size_of::<Leaver>()).filter_map(leaver).collect())
+    Ok(bytes.chunks_exact(size_of::<Leaver>()).filter_map(pod::record::<Leaver>).collect())
 }
 
 fn frozen(datapath: &mut Datapath) -> anyhow::Result<aya::maps::HashMap<&mut MapData, u64, Raw<Frozen>>> {

@@ -69,7 +69,7 @@ pub(crate) struct Datapath {
     /// Whether what was read already is cut off where received data changes queues.
     cut: bool,
     epoch: u32,
-    events: bool,
+    events: u32,
     /// The last to go.
     pins: Option<Pins>,
 }
@@ -106,7 +106,7 @@ impl Datapath {
             .map_err(|error| Failure::KernelLacks(format!("it refuses baton's maps: {}", chain(&error))))?;
         let uprobes = Uprobes::prepare(OBJECT, &ebpf)?;
         let mut datapath =
-            Self { gate: None, ebpf, uprobes, options, cure: false, cut: false, epoch: 0, events: false, pins };
+            Self { gate: None, ebpf, uprobes, options, cure: false, cut: false, epoch: 0, events: 0, pins };
         datapath.set_names(names)?;
         datapath.set_first_id()?;
         datapath.load_programs()?;
@@ -263,16 +263,16 @@ impl Datapath {
         next.set(0, first, 0).context("failed to set where the contexts' numbers begin")
     }
 
-    /// Tells the kernel side whether flow events are read.
-    pub(crate) fn want_events(&mut self, events: bool) -> anyhow::Result<()> {
-        self.events = events;
+    /// Lets the kernel side send at most so many flow events of a workload in one second on one processor; none, with 0.
+    pub(crate) fn want_events(&mut self, most: u32) -> anyhow::Result<()> {
+        self.events = most;
         self.set_settings()
     }
 
     fn set_settings(&mut self) -> anyhow::Result<()> {
         let settings = Settings {
             max_age: clock::ticks(self.options.max_age)?,
-            events: u32::from(self.events),
+            events: self.events,
             slots: self.options.contexts,
             cure: u32::from(self.cure),
             epoch: self.epoch,

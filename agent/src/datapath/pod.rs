@@ -3,7 +3,7 @@
 
 use aya::Pod;
 use baton_common::attribution::{Claim, Context};
-use baton_common::flow::Event;
+use baton_common::flow::{Carrying, Event, Response};
 use baton_common::layout::Layout;
 use baton_common::leave::{Frozen, Leaver};
 use baton_common::names::Names;
@@ -28,29 +28,20 @@ macro_rules! pod {
 
 pod!(Claim, Context, Frozen, Layout, Names, AddressKey, Object, Python, Settings, Workload, Socket);
 
-/// The flow event that `bytes` hold, if they have its size.
-pub(crate) fn event(bytes: &[u8]) -> Option<Event> {
-    if bytes.len() != size_of::<Event>() {
-        return None;
-    }
-    // SAFETY: the size is right, and `Event` is made of integers.
-    Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
-}
+/// What the kernel side sends in records.
+pub(crate) trait Sent: Copy {}
 
-/// The member that `bytes` tell of, if they have its size.
-pub(crate) fn leaver(bytes: &[u8]) -> Option<Leaver> {
-    if bytes.len() != size_of::<Leaver>() {
-        return None;
-    }
-    // SAFETY: as in `event`.
-    Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
-}
+impl Sent for Carrying {}
+impl Sent for Event {}
+impl Sent for Leaver {}
+impl Sent for Notice {}
+impl Sent for Response {}
 
-/// The news of a process that `bytes` hold, if they have its size.
-pub(crate) fn notice(bytes: &[u8]) -> Option<Notice> {
-    if bytes.len() != size_of::<Notice>() {
+/// The record that `bytes` hold, if they have its size.
+pub(crate) fn record<T: Sent>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() != size_of::<T>() {
         return None;
     }
-    // SAFETY: as in `event`.
+    // SAFETY: the size is right, and all that are `Sent` are made of integers.
     Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
 }

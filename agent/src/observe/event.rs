@@ -1,16 +1,18 @@
 //! Flow events, from the kernel side's records to what users read.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
-use baton_common::flow::{Event, Reason, Verdict, kind};
+use baton_common::flow::{Carrying, Event, Reason, Verdict, kind};
 use baton_common::limits::MAX_PATH;
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
 use super::flow::{FlowEvent, Kind};
+use super::open::Open;
 use super::runtime::Runtimes;
 use crate::config::addresses::readable;
 use crate::config::headers::Headers;
@@ -22,12 +24,13 @@ pub(crate) struct Reader {
     events: RingBuf<MapData>,
     headers: Headers,
     runtimes: Runtimes,
+    open: Open,
 }
 
 impl Reader {
     /// Reads `events`, whose bits stand for `headers`.
     pub(crate) fn new(events: RingBuf<MapData>, headers: &Headers) -> Self {
-        Self { events, headers: headers.clone(), runtimes: Runtimes::default() }
+        Self { events, headers: headers.clone(), runtimes: Runtimes::default(), open: Open::default() }
     }
 
     /// The bits stand for `headers` from now on.
@@ -44,33 +47,73 @@ impl Reader {
         workloads: &Workloads,
         mut sink: impl FnMut(&FlowEvent) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let boot = monotonic_zero()?;
+        let zero = Zero::now()?;
         while let Some(item) = self.events.next() {
-            let Some(event) = pod::event(&item) else { continue };
+            let (response, event, carrying) = (pod::record(&item), pod::record(&item), pod::record(&item));
             drop(item);
+            if let Some(response) = response {
+                self.open.answer(&response, &zero).into_iter().try_for_each(|event| sink(&event))?;
+                continue;
+            }
+            let carrying: Option<Carrying> = carrying;
+            let Some(event) = event.or_else(|| Some(carrying.as_ref()?.event)) else { continue };
             let runtime = self.runtimes.of(event.tgid);
-            sink(&flow_event(&event, boot, workloads.name(event.workload), runtime, &self.headers))?;
+            let mut shown = flow_event(&event, &zero, workloads.name(event.workload), runtime, &self.headers);
+            if let Some(carrying) = carrying {
+                shown.values = values(&carrying);
+            }
+            sink(&shown)?;
+            self.open.add(&event, shown);
         }
         Ok(())
     }
 }
 
-/// The time, in nanoseconds since 1970, at which the monotonic clock was zero.
-fn monotonic_zero() -> anyhow::Result<i128> {
-    let read = |clock| -> anyhow::Result<i128> {
-        let time = clock_gettime(clock).context("failed to read the clock")?;
-        Ok(i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec()))
-    };
-    Ok(read(ClockId::CLOCK_REALTIME)? - read(ClockId::CLOCK_MONOTONIC)?)
+/// Values by name, as far as the record has room for them.
+fn values(carrying: &Carrying) -> BTreeMap<String, String> {
+    let bytes: Vec<u8> = carrying.lines.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let used = bytes.len().min(usize::try_from(carrying.lines_len).unwrap_or(usize::MAX));
+    let mut values = BTreeMap::new();
+    for line in bytes[..used].split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\r\n")) {
+        let line = text(line.trim_ascii_end());
+        if let Some((name, value)) = line.split_once(": ") {
+            // As RFC 9110 §5.3 joins them.
+            values
+                .entry(name.to_owned())
+                .and_modify(|before: &mut String| before.push_str(&format!(", {value}")))
+                .or_insert_with(|| value.to_owned());
+        }
+    }
+    values
 }
 
-fn flow_event(event: &Event, zero: i128, workload: &str, runtime: &'static str, headers: &Headers) -> FlowEvent {
+/// The time, in nanoseconds since 1970, at which the monotonic clock was zero.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Zero(i128);
+
+impl Zero {
+    /// As the clocks say now.
+    fn now() -> anyhow::Result<Self> {
+        let read = |clock| -> anyhow::Result<i128> {
+            let time = clock_gettime(clock).context("failed to read the clock")?;
+            Ok(i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec()))
+        };
+        Ok(Self(read(ClockId::CLOCK_REALTIME)? - read(ClockId::CLOCK_MONOTONIC)?))
+    }
+
+    /// A moment of the monotonic clock, in nanoseconds, as people write it (RFC 3339).
+    pub(crate) fn time(&self, moment: u64) -> String {
+        // A moment outside of what a Timestamp holds is no moment.
+        let time = Timestamp::from_nanosecond(self.0 + i128::from(moment)).unwrap_or(Timestamp::UNIX_EPOCH);
+        format!("{time:.6}")
+    }
+}
+
+fn flow_event(event: &Event, zero: &Zero, workload: &str, runtime: &'static str, headers: &Headers) -> FlowEvent {
     let outbound = event.kind == kind::OUTBOUND;
     let reason = Reason::from_raw(event.reason);
-    // A moment outside of what a Timestamp holds is no moment.
-    let time = Timestamp::from_nanosecond(zero + i128::from(event.time)).unwrap_or(Timestamp::UNIX_EPOCH);
     FlowEvent {
-        time: format!("{time:.6}"),
+        time: zero.time(event.time),
         kind: if outbound { Kind::Outbound } else { Kind::Inbound },
         workload: workload.to_owned(),
         pid: event.tgid,
@@ -80,10 +123,13 @@ fn flow_event(event: &Event, zero: i128, workload: &str, runtime: &'static str, 
         method: text(&event.method.to_le_bytes()),
         path: path(event),
         peer: peer(event),
+        local: (event.local_port != 0).then(|| address(event.local, event.local_port)),
+        connection: (event.cookie != 0).then(|| format!("{:x}", event.cookie)),
         headers: headers.of_bits(event.names).into_iter().map(str::to_owned).collect(),
         verdict: outbound.then(|| Cow::Borrowed(Verdict::from_raw(event.verdict).name())),
         reason: (reason != Reason::None).then(|| Cow::Borrowed(reason.name())),
         context: if event.context == 0 { None } else { Some(format!("{:016x}", event.context)) },
+        ..FlowEvent::default()
     }
 }
 
@@ -92,7 +138,11 @@ fn peer(event: &Event) -> String {
     if event.peer == [0; 16] && event.peer_port == 0 {
         return "unix".to_owned();
     }
-    SocketAddr::new(readable(event.peer), event.peer_port).to_string()
+    address(event.peer, event.peer_port)
+}
+
+fn address(address: [u8; 16], port: u16) -> String {
+    SocketAddr::new(readable(address), port).to_string()
 }
 
 /// The request target without its query: queries hold what is private.

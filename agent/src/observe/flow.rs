@@ -2,12 +2,13 @@
 //! described in `docs/FLOWS.md`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 /// One flow event: a request as baton saw it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct FlowEvent {
     /// RFC 3339, UTC.
     pub(crate) time: String,
@@ -29,24 +30,60 @@ pub(crate) struct FlowEvent {
     pub(crate) path: String,
     /// The other end.
     pub(crate) peer: String,
+    /// This end, where it is known.
+    #[serde(default)]
+    pub(crate) local: Option<String>,
+    /// What all requests on one connection have in common, where they have.
+    #[serde(default)]
+    pub(crate) connection: Option<String>,
     /// Names that were found (inbound) or inserted (outbound).
     pub(crate) headers: Vec<String>,
+    /// Inbound: what was found, by name, as far as there was room.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) values: BTreeMap<String, String>,
     /// Outbound: what became of it.
     pub(crate) verdict: Option<Cow<'static, str>>,
     /// Why nothing was inserted, or why an inbound request was not understood.
     pub(crate) reason: Option<Cow<'static, str>>,
     /// Id of the context that it began (inbound) or that caused it (outbound).
     pub(crate) context: Option<String>,
+    /// A response: to which way its request went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) answers: Option<Kind>,
+    /// A response: its status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<u16>,
+    /// A response: microseconds since its request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) latency_us: Option<u64>,
 }
 
-/// Which way a request went.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+impl FlowEvent {
+    /// Shortens values so that they can be told apart, and no more: they may be somebody's secrets.
+    pub(crate) fn redact(&mut self) {
+        for value in self.values.values_mut() {
+            *value = redacted(value);
+        }
+    }
+}
+
+/// The first four characters and the length in bytes.
+pub(crate) fn redacted(value: &str) -> String {
+    let shown: String = value.chars().take(4).collect();
+    format!("{shown}… ({})", value.len())
+}
+
+/// Which way a request went, or that it was answered.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     /// It was read from a connection that the workload accepted.
+    #[default]
     Inbound,
     /// It was written to a connection that the workload opened.
     Outbound,
+    /// It was answered.
+    Response,
 }
 
 /// Something to know about a pod or namespace.
@@ -76,6 +113,20 @@ pub(crate) enum Record {
 }
 
 impl Record {
+    /// This record as a line, with values shortened unless they are to be shown.
+    ///
+    /// # Errors
+    /// If it cannot be written down.
+    pub(crate) fn line(self, line: String, show_values: bool) -> anyhow::Result<String> {
+        match self {
+            Self::Flow(mut event) if !show_values && !event.values.is_empty() => {
+                event.redact();
+                Ok(serde_json::to_string(&event)?)
+            }
+            _ => Ok(line),
+        }
+    }
+
     /// Reads one line.
     ///
     /// # Errors
@@ -91,7 +142,7 @@ impl Record {
         }
         let kinded: Kinded<'_> = serde_json::from_str(line).context("not a flow event")?;
         Ok(match kinded.kind {
-            "inbound" | "outbound" => Self::Flow(serde_json::from_str(line).context("not a flow event")?),
+            "inbound" | "outbound" | "response" => Self::Flow(serde_json::from_str(line).context("not a flow event")?),
             "missed" => Self::Missed(serde_json::from_str::<Missed>(line).context("not a count")?.count),
             "notice" => Self::Notice(serde_json::from_str(line).context("not a notice")?),
             _ => Self::Other,
@@ -120,6 +171,7 @@ pub(crate) mod tests {
             verdict: Some(Cow::Borrowed("lost")),
             reason: Some(Cow::Borrowed("ambiguous")),
             context: Some("00000000000000ab".to_owned()),
+            ..FlowEvent::default()
         }
     }
 
@@ -129,6 +181,15 @@ pub(crate) mod tests {
         assert_eq!(Record::parse(&line).expect("a flow event"), Record::Flow(Box::new(lost())));
         assert_eq!(Record::parse(r#"{"kind":"missed","count":3}"#).expect("a count"), Record::Missed(3));
         assert_eq!(Record::parse(r#"{"kind":"of tomorrow"}"#).expect("something"), Record::Other);
+    }
+
+    #[test]
+    fn values_are_shortened() {
+        let values = [("x-tenant-id".to_owned(), "grüße an alle".to_owned()), ("b3".to_owned(), "0".to_owned())];
+        let mut event = FlowEvent { values: values.into(), ..lost() };
+        event.redact();
+        assert_eq!(event.values["x-tenant-id"], "grüß… (15)");
+        assert_eq!(event.values["b3"], "0… (1)");
     }
 
     #[test]

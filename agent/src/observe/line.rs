@@ -2,7 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 
-use super::flow::{FlowEvent, Kind, Notice, Record};
+use super::flow::{FlowEvent, Kind, Notice, Record, redacted};
 
 const FAINT: Style = Style::new().dimmed();
 const INBOUND: Style = AnsiColor::Blue.on_default();
@@ -11,9 +11,9 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default();
 
 /// `record` in one line, with styles that a terminal understands; `None` where there is nothing to say.
-pub(crate) fn of(record: &Record) -> Option<String> {
+pub(crate) fn of(record: &Record, show_values: bool) -> Option<String> {
     match record {
-        Record::Flow(event) => Some(request(event)),
+        Record::Flow(event) => Some(request(event, show_values)),
         Record::Missed(count) => {
             Some(styled(WARNING, &format!("… {count} events missed: they came faster than they were read")))
         }
@@ -26,10 +26,14 @@ pub(crate) fn of(record: &Record) -> Option<String> {
     }
 }
 
-fn request(event: &FlowEvent) -> String {
+fn request(event: &FlowEvent, show_values: bool) -> String {
+    let is_inbound = event.answers.unwrap_or(event.kind) == Kind::Inbound;
     let (direction, towards) = match event.kind {
         Kind::Inbound => (styled(INBOUND, "in "), "from"),
         Kind::Outbound => ("out".to_owned(), "to"),
+        Kind::Response => {
+            (styled(FAINT, if is_inbound { "in↩" } else { "out↩" }), if is_inbound { "to" } else { "from" })
+        }
     };
     let fields = [
         styled(FAINT, clock(&event.time)),
@@ -39,14 +43,29 @@ fn request(event: &FlowEvent) -> String {
         format!("{} {}", event.method, event.path),
         format!("{towards} {}", event.peer),
         outcome(event),
-        event.headers.join(","),
+        headers(event, show_values),
         event.context.as_ref().map(|id| styled(FAINT, &format!("#{}", id.trim_start_matches('0')))).unwrap_or_default(),
     ];
     fields.into_iter().filter(|field| !field.trim().is_empty()).collect::<Vec<_>>().join("  ")
 }
 
+/// The names, with values where there are some.
+fn headers(event: &FlowEvent, show_values: bool) -> String {
+    let named = |name: &String| match event.values.get(name) {
+        Some(value) if show_values => format!("{name}={value}"),
+        Some(value) => format!("{name}={}", redacted(value)),
+        None => name.clone(),
+    };
+    event.headers.iter().map(named).collect::<Vec<_>>().join(",")
+}
+
 /// What became of the request.
 fn outcome(event: &FlowEvent) -> String {
+    if let Some(status) = event.status {
+        let style = if status >= 500 { WARNING } else { FAINT };
+        let took = event.latency_us.map(|time| format!(" in {:.1} ms", time as f64 / 1000.0)).unwrap_or_default();
+        return styled(style, &format!("{status}{took}"));
+    }
     match (event.verdict.as_deref(), event.reason.as_deref()) {
         (None, None) => String::new(),
         (None, Some(reason)) => styled(WARNING, &format!("({reason})")),
@@ -71,7 +90,7 @@ mod tests {
     use crate::observe::flow::tests::lost;
 
     fn plain(record: &Record) -> String {
-        anstream::adapter::strip_str(&of(record).unwrap_or_default()).to_string()
+        anstream::adapter::strip_str(&of(record, false).unwrap_or_default()).to_string()
     }
 
     #[test]
@@ -81,6 +100,32 @@ mod tests {
             "03:04:05.678  out  shop/cart-1  python3[7]  GET /stock/7  to 127.0.0.1:80  lost: ambiguous  #ab"
         );
         assert_eq!(plain(&Record::Missed(4)), "… 4 events missed: they came faster than they were read");
+    }
+
+    #[test]
+    fn responses_tell_their_status_and_time() {
+        let response = FlowEvent {
+            kind: Kind::Response,
+            answers: Some(Kind::Outbound),
+            status: Some(204),
+            latency_us: Some(1234),
+            verdict: None,
+            reason: None,
+            ..lost()
+        };
+        assert_eq!(
+            plain(&Record::Flow(Box::new(response))),
+            "03:04:05.678  out↩  shop/cart-1  python3[7]  GET /stock/7  from 127.0.0.1:80  204 in 1.2 ms  #ab"
+        );
+    }
+
+    #[test]
+    fn values_are_shortened() {
+        let values = [("x-tenant-id".to_owned(), "secret".to_owned())].into();
+        let headers = vec!["x-tenant-id".to_owned(), "b3".to_owned()];
+        let event = FlowEvent { headers, values, ..lost() };
+        assert_eq!(super::headers(&event, false), "x-tenant-id=secr… (6),b3");
+        assert_eq!(super::headers(&event, true), "x-tenant-id=secret,b3");
     }
 
     #[test]

@@ -2,15 +2,20 @@
 
 pub(crate) mod doctor;
 pub(crate) mod event;
+pub(crate) mod explain;
 mod filter;
 pub(crate) mod flow;
 pub(crate) mod flows;
+mod journey;
 mod line;
+mod open;
 mod process;
 pub(crate) mod record;
+mod remedy;
 mod runtime;
 mod source;
 pub(crate) mod summary;
+mod tree;
 pub(crate) mod watch;
 
 use std::io::Write as _;

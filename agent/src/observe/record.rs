@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::flow::Record;
+use super::flow::{Kind, Record};
 use crate::cli;
 use crate::failure::Failure;
 
@@ -27,16 +27,16 @@ struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, line: &str) -> anyhow::Result<()> {
-        match Record::parse(line).context("cannot use what the daemon sends")? {
+    fn add(&mut self, record: &Record) {
+        match record {
+            Record::Flow(event) if event.kind == Kind::Response => {}
             Record::Flow(event) => {
                 self.requests += 1;
                 self.lost += u64::from(event.verdict.as_deref() == Some("lost"));
             }
-            Record::Missed(count) => self.missed += count,
+            Record::Missed(count) => self.missed += *count,
             Record::Notice(_) | Record::Other => {}
         }
-        Ok(())
     }
 }
 
@@ -53,7 +53,7 @@ impl std::fmt::Display for Counts {
 
 /// Records until the time is over, the daemon ends, or somebody interrupts.
 pub(crate) async fn run(arguments: cli::Record) -> anyhow::Result<()> {
-    let cli::Record { socket, duration, output } = arguments;
+    let cli::Record { socket, duration, output, show_values } = arguments;
     let [mut interrupt, mut terminate] = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
     let stream =
         UnixStream::connect(&socket).await.map_err(|error| Failure::NoDaemon { path: socket.clone(), error })?;
@@ -75,7 +75,9 @@ pub(crate) async fn run(arguments: cli::Record) -> anyhow::Result<()> {
                     super::say("the daemon ended");
                     break;
                 };
-                counts.add(&line)?;
+                let record = Record::parse(&line).context("cannot use what the daemon sends")?;
+                counts.add(&record);
+                let line = record.line(line, show_values)?;
                 writeln!(file, "{line}").with_context(failed)?;
             }
             _ = progress.tick() => {
@@ -107,14 +109,16 @@ fn create(path: &Path) -> Result<Box<dyn Write>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::flow::FlowEvent;
     use crate::observe::flow::tests::lost;
 
     #[test]
     fn counts_say_what_was_recorded() {
         let mut counts = Counts::default();
-        counts.add(&serde_json::to_string(&lost()).expect("plain data")).expect("a flow event");
+        counts.add(&Record::Flow(Box::new(lost())));
+        counts.add(&Record::Flow(Box::new(FlowEvent { kind: Kind::Response, ..lost() })));
         assert_eq!(counts.to_string(), "1 requests, 1 lost contexts");
-        counts.add(r#"{"kind":"missed","count":5}"#).expect("a count");
+        counts.add(&Record::Missed(5));
         assert_eq!(counts.to_string(), "1 requests, 1 lost contexts; 5 more requests were too many to be kept");
     }
 }

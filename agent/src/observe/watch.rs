@@ -15,7 +15,12 @@ pub(crate) fn run(watch: &Watch) -> anyhow::Result<()> {
         if !watch.filter.passes(&record) {
             continue;
         }
-        let Some(shown) = (if watch.json { Some(line) } else { line::of(&record) }) else { continue };
+        let shown = if watch.json {
+            record.line(line, watch.show_values)?
+        } else {
+            let Some(shown) = line::of(&record, watch.show_values) else { continue };
+            shown
+        };
         if writeln!(output, "{shown}").and_then(|()| output.flush()).is_err() {
             return Ok(());
         }

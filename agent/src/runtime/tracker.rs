@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
-use baton_common::runtime::{kind, notice};
+use baton_common::runtime::{Notice, kind, notice};
 use tokio::io::unix::AsyncFd;
 
 use super::news;
@@ -81,7 +81,7 @@ impl Tracker {
     /// Deals with all news.
     pub(crate) fn read(&mut self, datapath: &mut Datapath) -> anyhow::Result<()> {
         let mut news = Vec::new();
-        while let Some(record) = self.notices.get_mut().next().map(|record| pod::notice(&record)) {
+        while let Some(record) = self.notices.get_mut().next().map(|record| pod::record::<Notice>(&record)) {
             news.extend(record);
         }
         for found in news::current(news) {

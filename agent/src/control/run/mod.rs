@@ -1,6 +1,7 @@
 //! `baton run`: the daemon.
 
 mod adoption;
+mod events;
 mod pods;
 mod reconcile;
 
@@ -48,6 +49,8 @@ struct Daemon {
     waiting: bool,
     leaving: Leaving,
     adoption: Adoption,
+    /// Flow events that were ever skipped, as of the last look.
+    skipped: u64,
     /// With `--kubernetes`.
     pods: Option<Pods>,
 }
@@ -82,6 +85,7 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
         waiting: false,
         leaving: Leaving::default(),
         adoption: Adoption::default(),
+        skipped: 0,
         pods,
     };
     let ended = match daemon.begin(desired) {
@@ -143,7 +147,7 @@ impl Daemon {
                 },
                 watcher = listener.accept() => {
                     if watcher? {
-                        self.datapath.want_events(true)?;
+                        self.begin_events()?;
                     }
                     self.tell_again(listener)?;
                 }
@@ -160,11 +164,12 @@ impl Daemon {
                     reader.read(&self.workloads, |event| listener.send(event))?;
                     listener.flush();
                     if !listener.is_watched() {
-                        self.datapath.want_events(false)?;
+                        self.datapath.want_events(0)?;
                     }
                 }
                 _ = housekeeping.tick() => {
                     self.let_leave()?;
+                    self.tell_skipped(listener)?;
                     self.look_for_pods(listener)?;
                 }
             }

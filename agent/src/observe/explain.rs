@@ -1,0 +1,295 @@
+//! `baton explain`: one request's journey through this node, and where it lost its context.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::flow::{FlowEvent, Kind, Record, redacted};
+use super::source::Source;
+use super::tree::Tree;
+use super::{journey, say};
+use crate::cli::Explain;
+use crate::failure::Failure;
+
+/// How long a request may take until its journey is told without its response.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Flow events of other hops may arrive so long after the response.
+const REST: Duration = Duration::from_millis(200);
+
+/// Most flow events of one journey, and of what happens at the same time.
+const MOST: usize = 200_000;
+
+/// Tells of the first request that fits. The exit status is 1 if there is none.
+pub(crate) async fn run(arguments: Explain) -> anyhow::Result<u8> {
+    let mut search = Search::default();
+    if arguments.from.from.is_some() {
+        let mut source = Source::open(&arguments.from)?;
+        while let Some((_, record)) = source.next()? {
+            search.add(record, &arguments);
+        }
+    } else {
+        wait(&mut search, &arguments).await?;
+    }
+    search.events.sort_by(|one, other| one.time.cmp(&other.time));
+    let root = search.root.take().and_then(|root| search.events.iter().position(|event| *event == root));
+    let Some(hop) = root.and_then(|root| journey::of(&search.events, root)) else {
+        search.say_why_not(&arguments);
+        return Ok(1);
+    };
+    let text = if arguments.json {
+        let mut value = serde_json::to_value(&hop)?;
+        if !arguments.show_values {
+            redact(&mut value);
+        }
+        format!("{value}\n")
+    } else {
+        Tree { show_values: arguments.show_values }.draw(&hop)
+    };
+    // Nobody can be told that nobody reads it.
+    let _ = write!(anstream::stdout().lock(), "{text}");
+    if search.missed > 0 {
+        say(&format!(
+            "{} requests of this time are not known, since there were too many: hops may be missing",
+            search.missed
+        ));
+    }
+    Ok(0)
+}
+
+/// Reads the daemon's flow events until a request that fits is over.
+async fn wait(search: &mut Search, arguments: &Explain) -> anyhow::Result<()> {
+    let socket = &arguments.from.socket;
+    let [mut interrupt, mut terminate] = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+    let stream =
+        UnixStream::connect(socket).await.map_err(|error| Failure::NoDaemon { path: socket.clone(), error })?;
+    let mut lines = BufReader::new(stream).lines();
+    say(&format!("waiting for a request{} for up to {} s", arguments.wanted(), arguments.duration.as_secs()));
+    let until = tokio::time::sleep(arguments.duration);
+    tokio::pin!(until);
+    let mut stage = Stage::Before;
+    loop {
+        tokio::select! {
+            () = &mut until => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+            line = lines.next_line() => {
+                let Some(line) = line.context("failed to read what the daemon sends")? else {
+                    say("the daemon ended");
+                    return Ok(());
+                };
+                search.add(Record::parse(&line).context("cannot use what the daemon sends")?, arguments);
+            }
+        }
+        let now = search.stage();
+        if now != stage {
+            stage = now;
+            let left = if stage == Stage::Over { REST } else { PATIENCE };
+            until.as_mut().reset(tokio::time::Instant::now() + left);
+        }
+    }
+}
+
+/// How far it is with the request that fits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// It has not come yet.
+    #[default]
+    Before,
+    /// It has come.
+    Under,
+    /// It is answered.
+    Over,
+}
+
+/// What was seen.
+#[derive(Debug, Default)]
+struct Search {
+    /// The request that fits.
+    root: Option<FlowEvent>,
+    is_over: bool,
+    /// All from that on.
+    events: Vec<FlowEvent>,
+    missed: u64,
+    /// Inbound requests by workload, and names that they carried.
+    seen: BTreeMap<String, u64>,
+    names: BTreeSet<String>,
+}
+
+impl Search {
+    fn add(&mut self, record: Record, arguments: &Explain) {
+        let event = match record {
+            Record::Flow(event) => *event,
+            Record::Missed(count) => {
+                self.missed += count;
+                return;
+            }
+            Record::Notice(_) | Record::Other => return,
+        };
+        if event.kind == Kind::Inbound {
+            *self.seen.entry(event.workload.clone()).or_default() += 1;
+            self.names.extend(event.headers.iter().cloned());
+        }
+        match &self.root {
+            None if event.kind == Kind::Inbound && arguments.fits(&event) => self.root = Some(event.clone()),
+            None => return,
+            Some(root) => {
+                self.is_over |= event.kind == Kind::Response
+                    && event.answers == Some(Kind::Inbound)
+                    && event.connection == root.connection;
+            }
+        }
+        if self.events.len() < MOST {
+            self.events.push(event);
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        match (&self.root, self.is_over) {
+            (None, _) => Stage::Before,
+            (Some(_), false) => Stage::Under,
+            (Some(_), true) => Stage::Over,
+        }
+    }
+
+    fn say_why_not(&self, arguments: &Explain) {
+        say(&format!("no request{} was seen", arguments.wanted()));
+        if self.seen.is_empty() {
+            say(
+                "no request at all was: is the workload switched on (`baton doctor`, the label baton.dev/propagation), does it speak cleartext HTTP/1, and was there traffic?",
+            );
+            return;
+        }
+        let workloads: Vec<String> = self.seen.iter().map(|(name, count)| format!("{name} ({count})")).collect();
+        say(&format!("requests were seen in {}", workloads.join(", ")));
+        let names = if self.names.is_empty() {
+            "none of the configured headers: they were lost before this node, or never sent".to_owned()
+        } else {
+            self.names.iter().cloned().collect::<Vec<_>>().join(", ")
+        };
+        say(&format!("they carried {names}"));
+        if self.missed > 0 {
+            say(&format!("{} more requests came too fast to be looked at", self.missed));
+        }
+    }
+}
+
+impl Explain {
+    /// Whether the inbound request `event` is asked for.
+    fn fits(&self, event: &FlowEvent) -> bool {
+        let has_value = |name: &String| match (&self.value, event.values.get(name)) {
+            (None, _) => true,
+            // A recorded value may be shortened.
+            (Some(wanted), Some(value)) => value == wanted || *value == redacted(wanted),
+            (Some(_), None) => false,
+        };
+        let named = |name: &String| self.header.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(name));
+        let has_header = (self.header.is_none() && self.value.is_none())
+            || event.headers.iter().any(|name| named(name) && has_value(name));
+        let (namespace, pod) = event.workload.split_once('/').unwrap_or(("", &event.workload));
+        has_header
+            && self.path.as_ref().is_none_or(|path| event.path.starts_with(path.as_str()))
+            && self.namespace.as_ref().is_none_or(|wanted| wanted == namespace)
+            && self.pod.as_ref().is_none_or(|wanted| wanted == pod || *wanted == event.workload)
+    }
+
+    /// What is asked for, in words.
+    fn wanted(&self) -> String {
+        let mut text = String::new();
+        let mut add = |what: &str, value: &Option<String>| {
+            if let Some(value) = value {
+                text.push_str(&format!(" {what} {value}"));
+            }
+        };
+        add("with the header", &self.header);
+        add("with the value", &self.value);
+        add("to", &self.path);
+        add("in the namespace", &self.namespace);
+        add("in", &self.pod);
+        text
+    }
+}
+
+/// Shortens all values.
+fn redact(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match field {
+                    Value::Object(values) if name == "values" => {
+                        for value in values.values_mut() {
+                            *value = redacted(value.as_str().unwrap_or_default()).into();
+                        }
+                    }
+                    _ => redact(field),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(redact),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explain() -> Explain {
+        Explain {
+            from: crate::cli::From { socket: "/nowhere".into(), from: None },
+            header: None,
+            value: None,
+            path: None,
+            namespace: None,
+            pod: None,
+            duration: Duration::ZERO,
+            show_values: false,
+            json: false,
+        }
+    }
+
+    fn event() -> FlowEvent {
+        FlowEvent {
+            workload: "shop/cart-1".to_owned(),
+            path: "/stock/7".to_owned(),
+            headers: vec!["x-tenant-id".to_owned(), "b3".to_owned()],
+            values: [("x-tenant-id".to_owned(), "dev1".to_owned()), ("b3".to_owned(), "0".to_owned())].into(),
+            ..FlowEvent::default()
+        }
+    }
+
+    #[test]
+    fn requests_are_chosen_by_all_that_is_asked() {
+        let fits = |change: &dyn Fn(&mut Explain)| {
+            let mut explain = explain();
+            change(&mut explain);
+            let mut shortened = event();
+            shortened.redact();
+            assert_eq!(explain.fits(&event()), explain.fits(&shortened));
+            explain.fits(&event())
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert!(fits(&|_| {}));
+        assert!(fits(&|explain| explain.header = some("X-Tenant-Id")));
+        assert!(fits(&|explain| (explain.header, explain.value) = (some("x-tenant-id"), some("dev1"))));
+        assert!(fits(&|explain| explain.value = some("0")));
+        assert!(fits(&|explain| (explain.path, explain.pod) = (some("/stock"), some("cart-1"))));
+        assert!(!fits(&|explain| (explain.header, explain.value) = (some("b3"), some("dev1"))));
+        assert!(!fits(&|explain| explain.header = some("baggage")));
+        assert!(!fits(&|explain| (explain.path, explain.pod) = (some("/stock"), some("cart-2"))));
+        assert!(!fits(&|explain| explain.namespace = some("cart-1")));
+    }
+
+    #[test]
+    fn values_are_shortened_at_every_depth() {
+        let mut value = serde_json::json!({"calls": [{"next": {"values": {"b3": "secret"}}}], "path": "/secret"});
+        redact(&mut value);
+        assert_eq!(value, serde_json::json!({"calls": [{"next": {"values": {"b3": "secr… (6)"}}}], "path": "/secret"}));
+    }
+}
