@@ -160,6 +160,8 @@ fn flow_events_tell_of_every_request() -> Result<()> {
     ensure!(count(&|flow| flow.kind == "inbound") == 300, "{} inbound", count(&|flow| flow.kind == "inbound"));
     ensure!(count(&|flow| flow.kind == "outbound") == outbound, "not {outbound} outbound");
     ensure!(count(&|flow| flow.is("injected")) == carried, "{} injected", count(&|flow| flow.is("injected")));
+    let answers = |kind: &str| count(&|flow: &Flow| flow.answers.as_deref() == Some(kind));
+    ensure!((answers("inbound"), answers("outbound")) == (300, outbound), "responses are missing");
     // The outbound requests that one inbound request caused have one context.
     let mut ids = std::collections::BTreeMap::new();
     for flow in &flows {
@@ -179,6 +181,7 @@ fn flow_events_tell_of_every_request() -> Result<()> {
 fn check_schema(flow: &Flow) -> Result<()> {
     let rfc3339 = flow.time.get(10..11) == Some("T") && flow.time.ends_with('Z') && flow.time.starts_with("20");
     let inbound = flow.kind == "inbound" && flow.verdict.is_none() && flow.reason.is_none();
+    let response = flow.kind == "response" && flow.verdict.is_none() && flow.status == Some(200);
     let verdicts = ["injected", "already-present", "nothing-to-insert", "lost"];
     let outbound = flow.kind == "outbound" && verdicts.contains(&flow.verdict.as_deref().unwrap_or_default());
     let reason = flow.reason.is_some() == flow.is("lost");
@@ -187,7 +190,7 @@ fn check_schema(flow: &Flow) -> Result<()> {
     let filled = flow.pid > 0
         && flow.tid > 0
         && [&flow.workload, &flow.comm, &flow.runtime, &flow.method].iter().all(|text| !text.is_empty());
-    ensure!(rfc3339 && (inbound || outbound) && reason && names && peer && filled, "{flow:?}");
+    ensure!(rfc3339 && (inbound || outbound || response) && reason && names && peer && filled, "{flow:?}");
     Ok(())
 }
 

@@ -49,8 +49,10 @@ impl Chain {
             send(self.front.address(), Some(value), query)?;
             explain.ended()
         })
-        .and_then(|status| {
-            Ok(Finished { code: process::code(status), stdout: explain.output().into_bytes(), stderr: String::new() })
+        .map(|status| Finished {
+            code: process::code(status),
+            stdout: explain.output().into_bytes(),
+            stderr: String::new(),
         })
         .with_context(|| explain.output())
     }

@@ -61,7 +61,8 @@ fn what_was_recorded_is_read_again() -> Result<()> {
     record(&scratch)?;
     let all = flows::read(&scratch.join("recorded"))?;
     ensure!(shown(&scratch, &[])?.len() == all.len(), "not all is shown");
-    let wanted: [(&[&str], &dyn Fn(&Flow) -> bool); 4] = [
+    type Wanted<'a> = (&'a [&'a str], &'a dyn Fn(&Flow) -> bool);
+    let wanted: [Wanted<'_>; 4] = [
         (&["--verdict", "injected"], &|flow| flow.is("injected")),
         (&["--verdict", "injected", "--verdict", "nothing-to-insert"], &|flow| flow.kind == "outbound"),
         (&["--header", "X-Telepresence-Id"], &|flow| !flow.headers.is_empty()),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::observe::flow::FlowEvent;
+use crate::observe::flow::{FlowEvent, Kind};
 
 /// Most bytes that wait for one watcher; it misses events beyond that.
 const BACKLOG: usize = 1 << 20;
@@ -50,11 +50,14 @@ impl Listener {
         Ok(Self { listener, path: path.to_owned(), watchers: Vec::new() })
     }
 
-    /// Waits for a watcher. Returns whether it is the first one.
-    pub(crate) async fn accept(&mut self) -> anyhow::Result<bool> {
-        let (stream, _) = self.listener.accept().await.context("failed to accept a watcher")?;
-        self.watchers.push(Watcher { stream, backlog: Vec::new(), missed: 0 });
-        Ok(self.watchers.len() == 1)
+    /// Waits for a watcher.
+    pub(crate) async fn accept(&mut self) -> anyhow::Result<UnixStream> {
+        Ok(self.listener.accept().await.context("failed to accept a watcher")?.0)
+    }
+
+    /// Sends what comes to `watcher`, too.
+    pub(crate) fn add(&mut self, watcher: UnixStream) {
+        self.watchers.push(Watcher { stream: watcher, backlog: Vec::new(), missed: 0 });
     }
 
     /// Whether anybody watches.
@@ -64,8 +67,8 @@ impl Listener {
 
     /// Sends `event` to all watchers.
     pub(crate) fn send(&mut self, event: &FlowEvent) -> anyhow::Result<()> {
-        let line = line(event)?;
-        self.watchers.iter_mut().for_each(|watcher| watcher.add(&line));
+        let (line, requests) = (line(event)?, u64::from(event.kind != Kind::Response));
+        self.watchers.iter_mut().for_each(|watcher| watcher.add(&line, requests));
         Ok(())
     }
 
@@ -77,14 +80,14 @@ impl Listener {
     /// Tells all watchers something that is no flow event.
     pub(crate) fn tell(&mut self, notice: &serde_json::Value) -> anyhow::Result<()> {
         let line = line(notice)?;
-        self.watchers.iter_mut().for_each(|watcher| watcher.add(&line));
+        self.watchers.iter_mut().for_each(|watcher| watcher.add(&line, 0));
         Ok(())
     }
 
     /// Tells the watcher that came last.
     pub(crate) fn tell_newest(&mut self, notice: &serde_json::Value) -> anyhow::Result<()> {
         let line = line(notice)?;
-        self.watchers.iter_mut().last().into_iter().for_each(|watcher| watcher.add(&line));
+        self.watchers.iter_mut().last().into_iter().for_each(|watcher| watcher.add(&line, 0));
         Ok(())
     }
 
@@ -107,9 +110,10 @@ fn line(said: &impl serde::Serialize) -> anyhow::Result<Vec<u8>> {
 }
 
 impl Watcher {
-    fn add(&mut self, line: &[u8]) {
+    /// Adds a line that tells of so many `requests`.
+    fn add(&mut self, line: &[u8], requests: u64) {
         if self.backlog.len() + line.len() > BACKLOG {
-            self.missed += 1;
+            self.missed += requests;
             return;
         }
         self.admit();

@@ -28,7 +28,7 @@ use crate::control::cgroup;
 /// What was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Adopted {
-    /// Connections that are followed now.
+    /// Connections that are followed from their next message on, if it turns out to be one.
     pub(crate) taken: usize,
     /// Connections that are not, since they were in use or cannot be safely.
     pub(crate) left: usize,
@@ -68,8 +68,9 @@ pub(crate) fn adopt(datapath: &mut Datapath, workload: &Attached) -> anyhow::Res
 }
 
 enum Outcome {
-    /// It was followed before.
+    /// It was followed before, or has been used since it was taken.
     Followed,
+    /// It was taken in, and is to be looked at again until it is used.
     Taken,
     Left,
 }
@@ -83,9 +84,20 @@ fn take(
     accepted: bool,
     members: &HashSet<u64>,
 ) -> anyhow::Result<Outcome> {
+    // A member may be written to before it has its state, and an accepted connection read from, and the rest of a
+    // message pass after: the kernel side compares, and follows it only then.
+    let mark = if accepted { before.received() } else { before.written() };
     let known = datapath.sockets()?.get(socket, 0).ok().map(|Raw(state)| state);
-    if known.is_some_and(|state| state.generation == workload.generation && state.workload == workload.index) {
-        return Ok(Outcome::Followed);
+    if let Some(state) =
+        known.filter(|state| state.generation == workload.generation && state.workload == workload.index)
+    {
+        if state.flags & flag::ADOPTED == 0 {
+            return Ok(Outcome::Followed);
+        }
+        // It was adopted and not used since, unless something has passed meanwhile.
+        if state.mark == mark {
+            return Ok(Outcome::Taken);
+        }
     }
     let Some((cookie, local)) = tcp::cookie(socket).zip(tcp::local(socket)) else { return Ok(Outcome::Left) };
     let is_member = members.contains(&cookie);
@@ -104,9 +116,7 @@ fn take(
         peer: octets(peer.ip()),
         local_port: local.port(),
         local: octets(local.ip()),
-        // The connection may be used before it has this state, and the rest of a
-        // message pass after: the kernel side compares, and follows it only then.
-        mark: if accepted { before.received() } else { before.written() },
+        mark,
         // What this connection holds from an earlier time stays its own.
         slot: known.slot,
         context: known.context,

@@ -11,7 +11,7 @@ use baton_common::limits::MAX_PATH;
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
-use super::flow::{FlowEvent, Kind};
+use super::flow::{FlowEvent, Kind, is_name};
 use super::open::Open;
 use super::runtime::Runtimes;
 use crate::config::addresses::readable;
@@ -38,6 +38,12 @@ impl Reader {
         self.headers = headers.clone();
     }
 
+    /// Forgets what is there, and what was: nobody has watched for a while.
+    pub(crate) fn begin(&mut self) {
+        while self.events.next().is_some() {}
+        self.open = Open::default();
+    }
+
     /// Hands all flow events that are there to `sink`.
     ///
     /// # Errors
@@ -61,6 +67,8 @@ impl Reader {
             let mut shown = flow_event(&event, &zero, workloads.name(event.workload), runtime, &self.headers);
             if let Some(carrying) = carrying {
                 shown.values = values(&carrying);
+                // The record has those, too, that other workloads carry.
+                shown.values.retain(|found, _| shown.headers.iter().any(|name| is_name(name, found)));
             }
             sink(&shown)?;
             self.open.add(&event, shown);

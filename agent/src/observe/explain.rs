@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::flow::{FlowEvent, Kind, Record, redacted};
+use super::flow::{FlowEvent, Kind, Record, harmless, is_name, redacted};
 use super::source::Source;
 use super::tree::Tree;
 use super::{journey, say};
@@ -166,7 +166,8 @@ impl Search {
             );
             return;
         }
-        let workloads: Vec<String> = self.seen.iter().map(|(name, count)| format!("{name} ({count})")).collect();
+        let seen = self.seen.iter().map(|(name, count)| format!("{} ({count})", harmless(name)));
+        let workloads: Vec<String> = seen.collect();
         say(&format!("requests were seen in {}", workloads.join(", ")));
         let names = if self.names.is_empty() {
             "none of the configured headers: they were lost before this node, or never sent".to_owned()
@@ -183,15 +184,15 @@ impl Search {
 impl Explain {
     /// Whether the inbound request `event` is asked for.
     fn fits(&self, event: &FlowEvent) -> bool {
-        let has_value = |name: &String| match (&self.value, event.values.get(name)) {
+        let has_value = |name: &str| match (&self.value, event.values.get(name)) {
             (None, _) => true,
             // A recorded value may be shortened.
             (Some(wanted), Some(value)) => value == wanted || *value == redacted(wanted),
             (Some(_), None) => false,
         };
-        let named = |name: &String| self.header.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(name));
+        let named = |name: &str| self.header.as_ref().is_none_or(|wanted| is_name(name, wanted));
         let has_header = (self.header.is_none() && self.value.is_none())
-            || event.headers.iter().any(|name| named(name) && has_value(name));
+            || event.names().iter().any(|name| named(name) && has_value(name));
         let (namespace, pod) = event.workload.split_once('/').unwrap_or(("", &event.workload));
         has_header
             && self.path.as_ref().is_none_or(|path| event.path.starts_with(path.as_str()))

@@ -1,6 +1,6 @@
 //! Which flow events somebody wants to see.
 
-use super::flow::{FlowEvent, Record};
+use super::flow::{FlowEvent, Record, is_name};
 use crate::cli::Filter;
 
 impl Filter {
@@ -23,7 +23,7 @@ impl Filter {
         };
         self.wants_workload(&event.workload)
             && (self.header.is_empty()
-                || event.headers.iter().any(|name| self.header.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))))
+                || event.names().iter().any(|name| self.header.iter().any(|wanted| is_name(name, wanted))))
             && wanted(&self.verdict, event.verdict.as_deref())
             && wanted(&self.reason, event.reason.as_deref())
             && self.path.as_ref().is_none_or(|path| event.path.starts_with(path.as_str()))

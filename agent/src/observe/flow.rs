@@ -65,12 +65,56 @@ impl FlowEvent {
             *value = redacted(value);
         }
     }
+
+    /// The names in `headers`; where that has a prefix, those that were found, as far as they are known.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        for name in &self.headers {
+            let known = names.len();
+            if let Some(prefix) = name.strip_suffix('*') {
+                names.extend(self.values.keys().map(String::as_str).filter(|found| found.starts_with(prefix)));
+            }
+            if names.len() == known {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// The names, with values where there are some.
+    pub(crate) fn fields(&self, show_values: bool, between: &str) -> Vec<String> {
+        let field = |name: &str| match self.values.get(name) {
+            Some(value) if show_values => format!("{name}{between}{value}"),
+            Some(value) => format!("{name}{between}{}", redacted(value)),
+            None => name.to_owned(),
+        };
+        self.names().into_iter().map(field).collect()
+    }
 }
 
-/// The first four characters and the length in bytes.
+/// Whether a request with the header `name`, perhaps a prefix, is one with the header `wanted`, in any case.
+pub(crate) fn is_name(name: &str, wanted: &str) -> bool {
+    let wanted = wanted.to_ascii_lowercase();
+    name == wanted || name.strip_suffix('*').is_some_and(|prefix| wanted.starts_with(prefix))
+}
+
+/// The first four characters and the length in bytes; what is shortened already stays so.
 pub(crate) fn redacted(value: &str) -> String {
+    let is_short = |shown: &str, length: &str| {
+        shown.chars().count() <= 4 && length.strip_suffix(')').is_some_and(|length| length.parse::<usize>().is_ok())
+    };
+    if value.split_once("… (").is_some_and(|(shown, length)| is_short(shown, length)) {
+        return value.to_owned();
+    }
     let shown: String = value.chars().take(4).collect();
     format!("{shown}… ({})", value.len())
+}
+
+/// `text` without what a terminal would obey, or would show in another order: it may come from anybody.
+pub(crate) fn harmless(text: &str) -> String {
+    let is_harmful =
+        |shown: char| shown.is_control() || matches!(shown, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|shown| if is_harmful(shown) { '\u{fffd}' } else { shown }).collect()
 }
 
 /// Which way a request went, or that it was answered.
@@ -190,6 +234,26 @@ pub(crate) mod tests {
         event.redact();
         assert_eq!(event.values["x-tenant-id"], "grüß… (15)");
         assert_eq!(event.values["b3"], "0… (1)");
+    }
+
+    #[test]
+    fn what_is_shortened_stays_so() {
+        assert_eq!(redacted(&redacted("dev-seven")), "dev-… (9)");
+        assert_eq!(redacted("a long value… (9)"), "a lo… (19)");
+    }
+
+    #[test]
+    fn prefixes_stand_for_what_was_found() {
+        let values = [("uberctx-user".to_owned(), "1".to_owned()), ("uberctx-run".to_owned(), "2".to_owned())].into();
+        let headers = vec!["b3".to_owned(), "uberctx-*".to_owned(), "ot-*".to_owned()];
+        let event = FlowEvent { headers, values, ..lost() };
+        assert_eq!(event.names(), ["b3", "uberctx-run", "uberctx-user", "ot-*"]);
+        assert!(is_name("ot-*", "OT-Tracer") && is_name("b3", "B3") && !is_name("b3", "b") && !is_name("ot-*", "o"));
+    }
+
+    #[test]
+    fn terminals_are_safe() {
+        assert_eq!(harmless("a\u{1b}[31mb\n\u{202e}c"), "a\u{fffd}[31mb\u{fffd}\u{fffd}c");
     }
 
     #[test]

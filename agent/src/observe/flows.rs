@@ -1,7 +1,8 @@
 //! The file of `--flows`.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::event::Reader;
@@ -24,8 +25,10 @@ impl FlowFile {
     /// [`Failure::Usage`] if it cannot be written.
     pub(crate) fn create(path: &Path, show_values: bool) -> Result<Self, Failure> {
         let path_text = path.display().to_string();
-        let file = File::create(path)
-            .map_err(|error| Failure::Usage(format!("cannot write the flow events to {path_text}: {error}")))?;
+        // For its owner only: paths and values say what people do.
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+        let file =
+            file.map_err(|error| Failure::Usage(format!("cannot write the flow events to {path_text}: {error}")))?;
         Ok(Self { file: Some(BufWriter::new(file)), path: path_text, show_values })
     }
 

@@ -1,18 +1,26 @@
 //! One request's way through this node, from its flow events.
 //!
-//! An outbound request belongs to the inbound one whose context it has. The hop
-//! that it leads to is the inbound request on the other end of its connection.
-//! Where addresses are changed on the way (a proxy, source NAT), it is the one
-//! with the same path and a value in common.
+//! An outbound request belongs to the inbound one whose context it has, unless
+//! that is a guess. The hop that it leads to is the inbound request on the other
+//! end of its connection. Where addresses are changed on the way (a proxy, source
+//! NAT), it is the only one with the same path and all that was inserted.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 
+use baton_common::flow::Reason;
 use serde::Serialize;
 
 use super::flow::{FlowEvent, Kind};
 
 /// Hops below one another at most.
 const DEEPEST: usize = 32;
+
+/// Most outbound requests of one hop that are only perhaps of it.
+const MOST_GUESSES: usize = 20;
+
+/// Losses whose context, if they have one, is that of some request which the thread or connection once had.
+const GUESSES: [Reason; 4] = [Reason::NoContext, Reason::Ambiguous, Reason::UnsupportedRuntime, Reason::Answered];
 
 /// An inbound request, and what it caused.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -34,8 +42,20 @@ pub(crate) struct Call<'a> {
     pub(crate) outbound: &'a FlowEvent,
     /// Its response, if it was seen.
     pub(crate) response: Option<&'a FlowEvent>,
+    /// How it is known where it led to.
+    pub(crate) joined_by: Option<Join>,
     /// Where it led to, if that is on this node and followed.
     pub(crate) next: Option<Box<Hop<'a>>>,
+}
+
+/// What an outbound request and the inbound one that it became have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Join {
+    /// The connection: certain.
+    Connection,
+    /// The path and the values: likely.
+    Value,
 }
 
 /// The journey that begins with the inbound request `root` of `events`, which are in the order of their times.
@@ -56,19 +76,24 @@ impl<'a> Builder<'a> {
             return None;
         }
         let response = self.response(at);
-        let end = response.map(|response| response.time.as_str());
-        let (mut calls, mut perhaps) = (Vec::new(), Vec::new());
-        for (place, outbound) in self.events.iter().enumerate().skip(at + 1) {
-            if outbound.kind != Kind::Outbound {
+        let (mut calls, mut perhaps, mut is_over) = (Vec::new(), Vec::new(), false);
+        for (place, event) in self.events.iter().enumerate().skip(at + 1) {
+            // Without a response, it is over when its thread reads another request.
+            is_over |= Some(event) == response
+                || response.is_none()
+                    && event.kind == Kind::Inbound
+                    && (event.tid, &event.workload) == (inbound.tid, &inbound.workload);
+            if event.kind != Kind::Outbound {
                 continue;
             }
-            let is_own = inbound.context.is_some() && outbound.context == inbound.context;
-            let is_near = outbound.context.is_none()
-                && (outbound.pid, &outbound.workload) == (inbound.pid, &inbound.workload)
-                && end.is_none_or(|end| outbound.time.as_str() <= end);
-            if is_own || is_near {
-                let call = self.call(place, inbound, depth);
-                if is_own { &mut calls } else { &mut perhaps }.push(call);
+            if inbound.context.is_some() && event.context == inbound.context && !is_guess(event) {
+                calls.push(self.call(place, inbound, depth));
+            } else if !is_over
+                && (event.context.is_none() || is_guess(event))
+                && (event.pid, &event.workload) == (inbound.pid, &inbound.workload)
+                && perhaps.len() < MOST_GUESSES
+            {
+                perhaps.push(self.call(place, inbound, depth));
             }
         }
         Some(Hop { inbound, response, calls, perhaps })
@@ -76,31 +101,33 @@ impl<'a> Builder<'a> {
 
     fn call(&mut self, at: usize, inbound: &FlowEvent, depth: usize) -> Call<'a> {
         let (outbound, response) = (&self.events[at], self.response(at));
-        let end = response.map(|response| response.time.as_str());
-        let next =
-            self.next(at, end, |other| other.peer == *outbound.local.as_deref().unwrap_or_default()).or_else(|| {
-                let shares = |other: &FlowEvent| {
-                    inbound.values.iter().any(|(name, value)| other.values.get(name) == Some(value))
-                };
-                // Only what was inserted arrives.
-                let carries = outbound.verdict.as_deref() != Some("lost");
-                self.next(at, end, |other| carries && other.path == outbound.path && shares(other))
+        let by_connection = self.next(at, response, |other| is_other_end(outbound, other)).into_iter().next();
+        let next = by_connection.map(|next| (Join::Connection, next)).or_else(|| {
+            let carries = |other: &FlowEvent, name: &String| {
+                inbound.values.contains_key(name) && other.values.get(name) == inbound.values.get(name)
+            };
+            let found = self.next(at, response, |other| {
+                !outbound.headers.is_empty()
+                    && other.path == outbound.path
+                    && outbound.headers.iter().all(|name| carries(other, name))
             });
-        let next = next.and_then(|next| self.hop(next, depth - 1)).map(Box::new);
-        Call { outbound, response, next }
+            // Of two, it could be either.
+            if let [only] = found[..] { Some((Join::Value, only)) } else { None }
+        });
+        let hop = next.and_then(|(join, next)| Some((join, self.hop(next, depth - 1)?)));
+        let (joined_by, next) = hop.map(|(join, hop)| (join, Box::new(hop))).unzip();
+        Call { outbound, response, joined_by, next }
     }
 
-    /// The first inbound request after `at`, and not after `end`, that is like that.
-    fn next(&self, at: usize, end: Option<&str>, is_it: impl Fn(&FlowEvent) -> bool) -> Option<usize> {
-        let mut later = self.events.iter().enumerate().skip(at + 1);
+    /// The inbound requests after `at`, and before its response, that are like that: the first two.
+    fn next(&self, at: usize, response: Option<&FlowEvent>, is_it: impl Fn(&FlowEvent) -> bool) -> Vec<usize> {
+        let later = self.events.iter().enumerate().skip(at + 1);
         later
-            .find(|(place, other)| {
-                other.kind == Kind::Inbound
-                    && end.is_none_or(|end| other.time.as_str() <= end)
-                    && !self.used.contains(place)
-                    && is_it(other)
-            })
+            .take_while(|(_, other)| Some(*other) != response)
+            .filter(|(place, other)| other.kind == Kind::Inbound && !self.used.contains(place) && is_it(other))
             .map(|(place, _)| place)
+            .take(2)
+            .collect()
     }
 
     /// The response to the request `at`.
@@ -112,6 +139,25 @@ impl<'a> Builder<'a> {
         let next = later.find(|event| event.connection == request.connection)?;
         (next.kind == Kind::Response && next.answers == Some(request.kind)).then_some(next)
     }
+}
+
+/// Whether the context of an outbound request does not say that the request of this context caused it.
+fn is_guess(outbound: &FlowEvent) -> bool {
+    let reason = outbound.reason.as_deref();
+    outbound.verdict.as_deref() == Some("lost") && GUESSES.iter().any(|guess| reason == Some(guess.name()))
+}
+
+/// Whether `inbound` came over the connection on which `outbound` went. Loopback addresses are of one network namespace,
+/// in Kubernetes of one pod.
+fn is_other_end(outbound: &FlowEvent, inbound: &FlowEvent) -> bool {
+    let Some(local) = outbound.local.as_deref().and_then(|local| local.parse::<SocketAddr>().ok()) else {
+        return false;
+    };
+    let is_pod = |event: &FlowEvent| event.workload.contains('/');
+    inbound.peer.parse() == Ok(local)
+        && (!local.ip().to_canonical().is_loopback()
+            || outbound.workload == inbound.workload
+            || !is_pod(outbound) && !is_pod(inbound))
 }
 
 #[cfg(test)]
@@ -146,6 +192,7 @@ mod tests {
             context: context.map(str::to_owned),
             verdict: Some(if context.is_some() { "injected" } else { "lost" }.into()),
             reason: context.is_none().then_some("no-context".into()),
+            headers: if context.is_some() { vec!["x-tenant-id".to_owned()] } else { Vec::new() },
             values: Default::default(),
             ..inbound(workload, connection, "10.0.0.1:80", "")
         }
@@ -164,10 +211,10 @@ mod tests {
     #[test]
     fn hops_are_joined_by_their_connection() {
         let events = timed(vec![
-            inbound("a", "1", "client:1", "c1"),
-            outbound("a", "2", "a:5", Some("c1")),
-            inbound("b", "3", "other:5", "c2"),
-            inbound("b", "4", "a:5", "c3"),
+            inbound("a", "1", "10.9.9.9:1", "c1"),
+            outbound("a", "2", "10.0.0.1:5", Some("c1")),
+            inbound("b", "3", "10.0.0.9:5", "c2"),
+            inbound("b", "4", "10.0.0.1:5", "c3"),
             response(Kind::Inbound, "4"),
             response(Kind::Outbound, "2"),
             response(Kind::Inbound, "1"),
@@ -183,24 +230,76 @@ mod tests {
     #[test]
     fn hops_behind_a_proxy_are_joined_by_a_value() {
         let events = timed(vec![
-            inbound("a", "1", "client:1", "c1"),
-            outbound("a", "2", "a:5", Some("c1")),
-            FlowEvent { values: Default::default(), ..inbound("b", "3", "proxy:9", "c2") },
-            inbound("b", "4", "proxy:9", "c3"),
+            inbound("a", "1", "10.9.9.9:1", "c1"),
+            outbound("a", "2", "10.0.0.1:5", Some("c1")),
+            FlowEvent { values: Default::default(), ..inbound("b", "3", "10.0.0.8:9", "c2") },
+            inbound("b", "4", "10.0.0.8:9", "c3"),
         ]);
         let hop = of(&events, 0).expect("an inbound request");
         assert_eq!(hop.calls[0].next.as_ref().expect("the hop behind it").inbound, &events[3]);
     }
 
     #[test]
+    fn of_two_hops_that_look_alike_none_is_chosen() {
+        let events = timed(vec![
+            inbound("a", "1", "10.9.9.9:1", "c1"),
+            outbound("a", "2", "10.0.0.1:5", Some("c1")),
+            inbound("b", "4", "10.0.0.8:9", "c3"),
+            inbound("b", "5", "10.0.0.8:10", "c4"),
+        ]);
+        let hop = of(&events, 0).expect("an inbound request");
+        assert_eq!((hop.calls[0].joined_by, &hop.calls[0].next), (None, &None));
+    }
+
+    #[test]
+    fn loopback_addresses_are_of_one_pod() {
+        let chain = |front: &str, back: &str| {
+            let events = timed(vec![
+                inbound(front, "1", "10.9.9.9:1", "c1"),
+                outbound(front, "2", "127.0.0.1:5", Some("c1")),
+                FlowEvent { values: Default::default(), ..inbound(back, "4", "127.0.0.1:5", "c3") },
+            ]);
+            of(&events, 0).expect("an inbound request").calls[0].joined_by
+        };
+        assert_eq!(chain("shop/a", "shop/b"), None);
+        assert_eq!(chain("shop/a", "shop/a"), Some(Join::Connection));
+        assert_eq!(chain("a", "b"), Some(Join::Connection));
+    }
+
+    #[test]
+    fn a_context_that_is_a_guess_proves_nothing() {
+        let guess = |context| FlowEvent {
+            verdict: Some("lost".into()),
+            reason: Some("unsupported-runtime".into()),
+            ..outbound("a", "2", "10.0.0.1:5", Some(context))
+        };
+        for context in ["c1", "c0"] {
+            let events = timed(vec![inbound("a", "1", "10.9.9.9:1", "c1"), guess(context)]);
+            let hop = of(&events, 0).expect("an inbound request");
+            assert_eq!((hop.calls.len(), hop.perhaps.len()), (0, 1), "{context}");
+        }
+    }
+
+    #[test]
+    fn without_a_response_the_next_request_ends_it() {
+        let events = timed(vec![
+            inbound("a", "1", "10.9.9.9:1", "c1"),
+            outbound("a", "2", "10.0.0.1:5", None),
+            inbound("a", "1", "10.9.9.9:1", "c2"),
+            outbound("a", "2", "10.0.0.1:5", None),
+        ]);
+        assert_eq!(of(&events, 0).expect("an inbound request").perhaps.len(), 1);
+    }
+
+    #[test]
     fn what_has_no_context_is_perhaps_of_it() {
         let events = timed(vec![
-            inbound("a", "1", "client:1", "c1"),
-            outbound("a", "2", "a:5", None),
-            inbound("b", "4", "a:5", "c3"),
-            outbound("b", "5", "b:6", None),
+            inbound("a", "1", "10.9.9.9:1", "c1"),
+            outbound("a", "2", "10.0.0.1:5", None),
+            inbound("b", "4", "10.0.0.1:5", "c3"),
+            outbound("b", "5", "10.0.0.2:6", None),
             response(Kind::Inbound, "1"),
-            outbound("a", "6", "a:7", None),
+            outbound("a", "6", "10.0.0.1:7", None),
         ]);
         let hop = of(&events, 0).expect("an inbound request");
         assert!(hop.calls.is_empty());
@@ -213,7 +312,9 @@ mod tests {
     fn a_journey_ends() {
         // A service that calls itself, and whose events look alike.
         let events = timed(
-            (0..100).flat_map(|_| [inbound("a", "1", "a:5", "c1"), outbound("a", "2", "a:5", Some("c1"))]).collect(),
+            (0..100)
+                .flat_map(|_| [inbound("a", "1", "10.0.0.1:5", "c1"), outbound("a", "2", "10.0.0.1:5", Some("c1"))])
+                .collect(),
         );
         let mut hop = of(&events, 0).expect("an inbound request");
         let mut depth = 1;
@@ -225,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_journey_begins_with_an_inbound_request() {
-        assert_eq!(of(&timed(vec![outbound("a", "2", "a:5", None)]), 0), None);
+        assert_eq!(of(&timed(vec![outbound("a", "2", "10.0.0.1:5", None)]), 0), None);
         assert_eq!(of(&[], 0), None);
     }
 }

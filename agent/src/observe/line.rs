@@ -2,7 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 
-use super::flow::{FlowEvent, Kind, Notice, Record, redacted};
+use super::flow::{FlowEvent, Kind, Notice, Record, harmless};
 
 const FAINT: Style = Style::new().dimmed();
 const INBOUND: Style = AnsiColor::Blue.on_default();
@@ -20,7 +20,7 @@ pub(crate) fn of(record: &Record, show_values: bool) -> Option<String> {
         Record::Notice(Notice { time, object, workload, message }) => Some(format!(
             "{}  {}",
             styled(FAINT, clock(time)),
-            styled(WARNING, &format!("{object} {workload}: {message}"))
+            styled(WARNING, &harmless(&format!("{object} {workload}: {message}")))
         )),
         Record::Other => None,
     }
@@ -38,25 +38,15 @@ fn request(event: &FlowEvent, show_values: bool) -> String {
     let fields = [
         styled(FAINT, clock(&event.time)),
         direction,
-        event.workload.clone(),
-        format!("{}[{}]", event.comm, event.tid),
-        format!("{} {}", event.method, event.path),
-        format!("{towards} {}", event.peer),
+        harmless(&event.workload),
+        harmless(&format!("{}[{}]", event.comm, event.tid)),
+        harmless(&format!("{} {}", event.method, event.path)),
+        harmless(&format!("{towards} {}", event.peer)),
         outcome(event),
-        headers(event, show_values),
+        harmless(&event.fields(show_values, "=").join(",")),
         event.context.as_ref().map(|id| styled(FAINT, &format!("#{}", id.trim_start_matches('0')))).unwrap_or_default(),
     ];
     fields.into_iter().filter(|field| !field.trim().is_empty()).collect::<Vec<_>>().join("  ")
-}
-
-/// The names, with values where there are some.
-fn headers(event: &FlowEvent, show_values: bool) -> String {
-    let named = |name: &String| match event.values.get(name) {
-        Some(value) if show_values => format!("{name}={value}"),
-        Some(value) => format!("{name}={}", redacted(value)),
-        None => name.clone(),
-    };
-    event.headers.iter().map(named).collect::<Vec<_>>().join(",")
 }
 
 /// What became of the request.
@@ -124,8 +114,8 @@ mod tests {
         let values = [("x-tenant-id".to_owned(), "secret".to_owned())].into();
         let headers = vec!["x-tenant-id".to_owned(), "b3".to_owned()];
         let event = FlowEvent { headers, values, ..lost() };
-        assert_eq!(super::headers(&event, false), "x-tenant-id=secr… (6),b3");
-        assert_eq!(super::headers(&event, true), "x-tenant-id=secret,b3");
+        assert_eq!(event.fields(false, "="), ["x-tenant-id=secr… (6)", "b3"]);
+        assert_eq!(event.fields(true, "="), ["x-tenant-id=secret", "b3"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use baton_common::flow::{Event, Response, kind};
+use baton_common::flow::{Event, Reason, Response, kind};
 
 use super::event::Zero;
 use super::flow::{FlowEvent, Kind};
@@ -10,6 +10,16 @@ use super::flow::{FlowEvent, Kind};
 /// Most connections with open requests. Those of which no response is ever seen
 /// go when there are so many.
 const MOST: usize = 8192;
+
+/// Why connections are not followed any more.
+const GIVEN_UP: [Reason; 6] = [
+    Reason::NotHttp1,
+    Reason::HeadTooLarge,
+    Reason::Pipelined,
+    Reason::FramingLost,
+    Reason::Upgraded,
+    Reason::ScratchBusy,
+];
 
 /// The last request of each connection.
 #[derive(Debug, Default)]
@@ -29,6 +39,11 @@ impl Open {
     /// A request was seen.
     pub(crate) fn add(&mut self, event: &Event, shown: FlowEvent) {
         if event.cookie == 0 {
+            return;
+        }
+        if event.kind == kind::OUTBOUND && GIVEN_UP.contains(&Reason::from_raw(event.reason)) {
+            // The connection is not followed any more: this says so, and is no request that has a response.
+            self.requests.remove(&event.cookie);
             return;
         }
         if self.requests.len() >= MOST {

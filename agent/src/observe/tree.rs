@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
-use super::flow::{FlowEvent, redacted};
-use super::journey::{Call, Hop};
+use super::flow::{FlowEvent, harmless};
+use super::journey::{Call, Hop, Join};
 use super::remedy;
 
 const FAINT: Style = Style::new().dimmed();
@@ -32,12 +32,13 @@ impl Tree {
     fn hop(self, text: &mut String, hop: &Hop<'_>, indent: &str) {
         let Hop { inbound, response, calls, perhaps } = hop;
         let FlowEvent { method, path, workload, comm, pid, runtime, peer, .. } = inbound;
+        let [method, path, workload, comm, peer] = [method, path, workload, comm, peer].map(|text| harmless(text));
         let _ = writeln!(
             text,
             "{STRONG}{workload}{STRONG:#}  {method} {path}  {FAINT}from {peer}, read by {comm}[{pid}] ({runtime}){FAINT:#}{}",
             answer(*response)
         );
-        let found = match self.found(inbound).as_str() {
+        let found = match harmless(&inbound.fields(self.show_values, ": ").join(", ")).as_str() {
             "" => format!("{WARNING}carried none of the configured headers{WARNING:#}"),
             found => format!("carried {found}"),
         };
@@ -62,6 +63,7 @@ impl Tree {
 
     fn call(self, text: &mut String, call: &Call<'_>, is_certain: bool, indent: &str) {
         let FlowEvent { method, path, peer, comm, tid, .. } = call.outbound;
+        let [method, path, peer, comm] = [method, path, peer, comm].map(|text| harmless(text));
         let perhaps = if is_certain { String::new() } else { format!("{WARNING}perhaps:{WARNING:#} ") };
         let _ = writeln!(
             text,
@@ -75,6 +77,9 @@ impl Tree {
         match &call.next {
             Some(next) => {
                 let _ = write!(text, "{indent}└─ ");
+                if call.joined_by == Some(Join::Value) {
+                    let _ = write!(text, "{WARNING}probably:{WARNING:#} ");
+                }
                 self.hop(text, next, &format!("{indent}   "));
             }
             None => {
@@ -91,15 +96,6 @@ impl Tree {
             let _ = writeln!(text, "{indent}{BAD}why:{BAD:#} {}", explained.why);
             let _ = writeln!(text, "{indent}{GOOD}do:{GOOD:#}  {}", explained.remedy);
         }
-    }
-
-    fn found(self, event: &FlowEvent) -> String {
-        let named = |name: &String| match event.values.get(name) {
-            Some(value) if self.show_values => format!("{name}: {value}"),
-            Some(value) => format!("{name}: {}", redacted(value)),
-            None => name.clone(),
-        };
-        event.headers.iter().map(named).collect::<Vec<_>>().join(", ")
     }
 }
 

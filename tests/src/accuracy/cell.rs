@@ -108,7 +108,7 @@ pub fn measure(
     let exec = Exec::default().option("--attribution", attribution.name()).flows(&file);
     let app = program.start(&Launch::under_test(&exec))?;
     if application.goal.is_some() && !crate::app::without_baton() {
-        wait_for_support(&app, &recorder)?;
+        wait_for_support(&app, &recorder).with_context(|| app.output())?;
     }
     let mut runs = Vec::new();
     for clients in clients {

@@ -72,6 +72,9 @@ fn ensure_in(directory: &Path) -> Result<()> {
     // The directory appears with all programs in it, or not at all.
     fs::rename(work.0.join(build::OUTPUT), directory)
         .with_context(|| format!("failed to make {}: is something else there?", directory.display()))?;
+    drop(work);
+    // Gigabytes are still to be written. What starts now would wait for the disk behind them.
+    nix::unistd::sync();
     say::note(&format!("built after {} s", start.elapsed().as_secs()));
     Ok(())
 }

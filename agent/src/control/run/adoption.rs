@@ -40,10 +40,10 @@ impl Adoption {
         let now = Instant::now();
         let since = *self.since.get_or_insert(start);
         let grown = if now - since < Self::EAGER { Self::FIRST } else { self.pause * 2 };
-        let pause = grown.max((now - start) * Self::REST);
-        if self.left.is_empty() || pause > Self::LAST {
+        if self.left.is_empty() || grown > Self::LAST {
             *self = Self::default();
         } else {
+            let pause = grown.max((now - start) * Self::REST).min(Self::LAST);
             (self.due, self.pause) = (Some(now + pause), pause);
         }
     }
@@ -68,7 +68,8 @@ impl Daemon {
             }
             self.tracker.look_at(&mut self.datapath, &processes)?;
             let adopted = adopt::adopt(&mut self.datapath, workload)?;
-            if adopted.left > 0 {
+            // What was taken in may turn out not to be between two messages.
+            if adopted.left + adopted.taken > 0 {
                 self.adoption.left.push(workload.generation);
             }
             if adopted.hidden > 0 && self.adoption.pause.is_zero() {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use self::adoption::Adoption;
+use self::events::Skipped;
 use self::pods::Pods;
 use super::cgroup;
 use super::guard::{Ended, Guard};
@@ -49,8 +50,7 @@ struct Daemon {
     waiting: bool,
     leaving: Leaving,
     adoption: Adoption,
-    /// Flow events that were ever skipped, as of the last look.
-    skipped: u64,
+    skipped: Skipped,
     /// With `--kubernetes`.
     pods: Option<Pods>,
 }
@@ -85,7 +85,7 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
         waiting: false,
         leaving: Leaving::default(),
         adoption: Adoption::default(),
-        skipped: 0,
+        skipped: Skipped::default(),
         pods,
     };
     let ended = match daemon.begin(desired) {
@@ -146,9 +146,8 @@ impl Daemon {
                     _ => {}
                 },
                 watcher = listener.accept() => {
-                    if watcher? {
-                        self.begin_events()?;
-                    }
+                    let watcher = watcher?;
+                    self.add_watcher(listener, reader, watcher)?;
                     self.tell_again(listener)?;
                 }
                 news = self.tracker.news() => {
@@ -169,7 +168,9 @@ impl Daemon {
                 }
                 _ = housekeeping.tick() => {
                     self.let_leave()?;
-                    self.tell_skipped(listener)?;
+                    if listener.is_watched() {
+                        self.tell_skipped(listener)?;
+                    }
                     self.look_for_pods(listener)?;
                 }
             }
