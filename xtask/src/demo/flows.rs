@@ -22,6 +22,8 @@ struct Flow {
     verdict: Option<String>,
     reason: Option<String>,
     context: Option<String>,
+    #[serde(default)]
+    status: Option<u16>,
 }
 
 /// Which events a table shows.
@@ -70,7 +72,7 @@ fn described(service: &str, flow: &Flow) -> String {
     let verdict = match (&flow.verdict, &flow.reason) {
         (Some(verdict), Some(reason)) => format!("{verdict}: {reason}"),
         (Some(verdict), None) => verdict.clone(),
-        (None, _) => String::new(),
+        (None, _) => flow.status.map(|status| status.to_string()).unwrap_or_default(),
     };
     let context = flow.context.as_deref().unwrap_or("–");
     let request = format!("{} {}", flow.method, flow.path);
