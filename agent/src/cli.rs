@@ -129,15 +129,23 @@ pub(crate) struct From {
     pub(crate) from: Option<PathBuf>,
 }
 
-/// Which flow events are wanted: all that are named must fit.
+/// Which workloads are wanted.
 #[derive(Args, Clone, Debug, Default)]
-pub(crate) struct Filter {
+pub(crate) struct Place {
     /// Of pods in this namespace
     #[arg(long, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
     /// Of this pod, NAME or NAMESPACE/NAME; without Kubernetes, of this workload
     #[arg(long, value_name = "NAME")]
     pub(crate) pod: Option<String>,
+}
+
+/// Which flow events are wanted: all that are named must fit.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Filter {
+    /// Of which workloads.
+    #[command(flatten)]
+    pub(crate) place: Place,
     /// With this header found or inserted (repeatable: or this one)
     #[arg(long, value_name = "NAME")]
     pub(crate) header: Vec<String>,
@@ -201,12 +209,9 @@ pub(crate) struct Explain {
     /// With a path that begins so
     #[arg(long, value_name = "PREFIX")]
     pub(crate) path: Option<String>,
-    /// To a pod in this namespace
-    #[arg(long, value_name = "NAME")]
-    pub(crate) namespace: Option<String>,
-    /// To this pod, NAME or NAMESPACE/NAME; without Kubernetes, to this workload
-    #[arg(long, value_name = "NAME")]
-    pub(crate) pod: Option<String>,
+    /// To which workloads.
+    #[command(flatten)]
+    pub(crate) place: Place,
     /// How long to wait for it: 60s, 5m, 1h 30m
     #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "60s")]
     pub(crate) duration: Duration,

@@ -4,18 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::net::UnixStream;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::flow::{FlowEvent, Kind, Record, harmless, is_name, redacted};
+use super::live::Live;
 use super::source::Source;
 use super::tree::Tree;
 use super::{journey, say};
 use crate::cli::Explain;
-use crate::failure::Failure;
 
 /// How long a request may take until its journey is told without its response.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -65,11 +61,7 @@ pub(crate) async fn run(arguments: Explain) -> anyhow::Result<u8> {
 
 /// Reads the daemon's flow events until a request that fits is over.
 async fn wait(search: &mut Search, arguments: &Explain) -> anyhow::Result<()> {
-    let socket = &arguments.from.socket;
-    let [mut interrupt, mut terminate] = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
-    let stream =
-        UnixStream::connect(socket).await.map_err(|error| Failure::NoDaemon { path: socket.clone(), error })?;
-    let mut lines = BufReader::new(stream).lines();
+    let mut live = Live::open(&arguments.from.socket).await?;
     say(&format!("waiting for a request{} for up to {} s", arguments.wanted(), arguments.duration.as_secs()));
     let until = tokio::time::sleep(arguments.duration);
     tokio::pin!(until);
@@ -77,14 +69,9 @@ async fn wait(search: &mut Search, arguments: &Explain) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             () = &mut until => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-            line = lines.next_line() => {
-                let Some(line) = line.context("failed to read what the daemon sends")? else {
-                    say("the daemon ended");
-                    return Ok(());
-                };
-                search.add(Record::parse(&line).context("cannot use what the daemon sends")?, arguments);
+            next = live.next() => {
+                let Some((_, record)) = next? else { return Ok(()) };
+                search.add(record, arguments);
             }
         }
         let now = search.stage();
@@ -193,11 +180,9 @@ impl Explain {
         let named = |name: &str| self.header.as_ref().is_none_or(|wanted| is_name(name, wanted));
         let has_header = (self.header.is_none() && self.value.is_none())
             || event.names().iter().any(|name| named(name) && has_value(name));
-        let (namespace, pod) = event.workload.split_once('/').unwrap_or(("", &event.workload));
         has_header
             && self.path.as_ref().is_none_or(|path| event.path.starts_with(path.as_str()))
-            && self.namespace.as_ref().is_none_or(|wanted| wanted == namespace)
-            && self.pod.as_ref().is_none_or(|wanted| wanted == pod || *wanted == event.workload)
+            && self.place.holds(&event.workload)
     }
 
     /// What is asked for, in words.
@@ -211,8 +196,8 @@ impl Explain {
         add("with the header", &self.header);
         add("with the value", &self.value);
         add("to", &self.path);
-        add("in the namespace", &self.namespace);
-        add("in", &self.pod);
+        add("in the namespace", &self.place.namespace);
+        add("in", &self.place.pod);
         text
     }
 }
@@ -247,8 +232,7 @@ mod tests {
             header: None,
             value: None,
             path: None,
-            namespace: None,
-            pod: None,
+            place: crate::cli::Place::default(),
             duration: Duration::ZERO,
             show_values: false,
             json: false,
@@ -280,11 +264,11 @@ mod tests {
         assert!(fits(&|explain| explain.header = some("X-Tenant-Id")));
         assert!(fits(&|explain| (explain.header, explain.value) = (some("x-tenant-id"), some("dev1"))));
         assert!(fits(&|explain| explain.value = some("0")));
-        assert!(fits(&|explain| (explain.path, explain.pod) = (some("/stock"), some("cart-1"))));
+        assert!(fits(&|explain| (explain.path, explain.place.pod) = (some("/stock"), some("cart-1"))));
         assert!(!fits(&|explain| (explain.header, explain.value) = (some("b3"), some("dev1"))));
         assert!(!fits(&|explain| explain.header = some("baggage")));
-        assert!(!fits(&|explain| (explain.path, explain.pod) = (some("/stock"), some("cart-2"))));
-        assert!(!fits(&|explain| explain.namespace = some("cart-1")));
+        assert!(!fits(&|explain| (explain.path, explain.place.pod) = (some("/stock"), some("cart-2"))));
+        assert!(!fits(&|explain| explain.place.namespace = some("cart-1")));
     }
 
     #[test]

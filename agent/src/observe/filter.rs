@@ -1,14 +1,14 @@
 //! Which flow events somebody wants to see.
 
 use super::flow::{FlowEvent, Record, is_name};
-use crate::cli::Filter;
+use crate::cli::{Filter, Place};
 
 impl Filter {
     /// Whether `record` is wanted. That something is missing always is.
     pub(crate) fn passes(&self, record: &Record) -> bool {
         match record {
             Record::Flow(event) => self.wants(event),
-            Record::Notice(notice) => !self.asks_for_requests() && self.wants_workload(&notice.workload),
+            Record::Notice(notice) => !self.asks_for_requests() && self.place.holds(&notice.workload),
             Record::Missed(_) | Record::Other => true,
         }
     }
@@ -21,16 +21,18 @@ impl Filter {
         let wanted = |list: &[String], value: Option<&str>| {
             list.is_empty() || value.is_some_and(|value| list.iter().any(|wanted| wanted == value))
         };
-        self.wants_workload(&event.workload)
+        self.place.holds(&event.workload)
             && (self.header.is_empty()
                 || event.names().iter().any(|name| self.header.iter().any(|wanted| is_name(name, wanted))))
             && wanted(&self.verdict, event.verdict.as_deref())
             && wanted(&self.reason, event.reason.as_deref())
             && self.path.as_ref().is_none_or(|path| event.path.starts_with(path.as_str()))
     }
+}
 
-    /// In Kubernetes a workload is `NAMESPACE/POD`; a notice can be about a namespace alone.
-    fn wants_workload(&self, workload: &str) -> bool {
+impl Place {
+    /// Whether `workload` is there. In Kubernetes that is `NAMESPACE/POD`; a notice can be about a namespace alone.
+    pub(crate) fn holds(&self, workload: &str) -> bool {
         let (namespace, pod) = workload.split_once('/').unwrap_or((workload, workload));
         self.namespace.as_ref().is_none_or(|wanted| wanted == namespace)
             && self.pod.as_ref().is_none_or(|wanted| wanted == pod || wanted == workload)
@@ -53,9 +55,9 @@ mod tests {
     #[test]
     fn what_is_asked_for_passes() {
         assert!(passes(|_| {}));
-        assert!(passes(|filter| filter.namespace = Some("shop".to_owned())));
-        assert!(passes(|filter| filter.pod = Some("cart-1".to_owned())));
-        assert!(passes(|filter| filter.pod = Some("shop/cart-1".to_owned())));
+        assert!(passes(|filter| filter.place.namespace = Some("shop".to_owned())));
+        assert!(passes(|filter| filter.place.pod = Some("cart-1".to_owned())));
+        assert!(passes(|filter| filter.place.pod = Some("shop/cart-1".to_owned())));
         assert!(passes(|filter| filter.header = vec!["X-Tenant-ID".to_owned(), "b3".to_owned()]));
         assert!(passes(|filter| filter.verdict = vec!["lost".to_owned()]));
         assert!(passes(|filter| filter.reason = vec!["expired".to_owned(), "ambiguous".to_owned()]));
@@ -64,18 +66,18 @@ mod tests {
 
     #[test]
     fn what_is_not_asked_for_does_not_pass() {
-        assert!(!passes(|filter| filter.namespace = Some("sho".to_owned())));
-        assert!(!passes(|filter| filter.pod = Some("cart".to_owned())));
+        assert!(!passes(|filter| filter.place.namespace = Some("sho".to_owned())));
+        assert!(!passes(|filter| filter.place.pod = Some("cart".to_owned())));
         assert!(!passes(|filter| filter.header = vec!["x-tenant".to_owned()]));
         assert!(!passes(|filter| filter.verdict = vec!["injected".to_owned()]));
         assert!(!passes(|filter| filter.reason = vec!["expired".to_owned()]));
         assert!(!passes(|filter| filter.path = Some("/a".to_owned())));
-        assert!(!passes(|filter| (filter.pod, filter.path) = (Some("cart-1".to_owned()), Some("/a".to_owned()))));
+        assert!(!passes(|filter| (filter.place.pod, filter.path) = (Some("cart-1".to_owned()), Some("/a".to_owned()))));
     }
 
     #[test]
     fn what_is_missing_always_passes() {
-        let filter = Filter { pod: Some("other".to_owned()), ..Filter::default() };
+        let filter = Filter { place: Place { pod: Some("other".to_owned()), namespace: None }, ..Filter::default() };
         assert!(filter.passes(&Record::Missed(1)));
     }
 }

@@ -66,6 +66,19 @@ impl FlowEvent {
         }
     }
 
+    /// This event as a line, with values shortened unless they are to be shown.
+    ///
+    /// # Errors
+    /// If it cannot be written down.
+    pub(crate) fn json(&self, show_values: bool) -> anyhow::Result<String> {
+        if show_values || self.values.is_empty() {
+            return Ok(serde_json::to_string(self)?);
+        }
+        let mut event = self.clone();
+        event.redact();
+        Ok(serde_json::to_string(&event)?)
+    }
+
     /// The names in `headers`; where that has a prefix, those that were found, as far as they are known.
     pub(crate) fn names(&self) -> Vec<&str> {
         let mut names = Vec::new();
@@ -163,10 +176,7 @@ impl Record {
     /// If it cannot be written down.
     pub(crate) fn line(self, line: String, show_values: bool) -> anyhow::Result<String> {
         match self {
-            Self::Flow(mut event) if !show_values && !event.values.is_empty() => {
-                event.redact();
-                Ok(serde_json::to_string(&event)?)
-            }
+            Self::Flow(event) => event.json(show_values),
             _ => Ok(line),
         }
     }

@@ -1,8 +1,7 @@
 //! The file of `--flows`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufWriter, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::event::Reader;
@@ -24,12 +23,8 @@ impl FlowFile {
     /// # Errors
     /// [`Failure::Usage`] if it cannot be written.
     pub(crate) fn create(path: &Path, show_values: bool) -> Result<Self, Failure> {
-        let path_text = path.display().to_string();
-        // For its owner only: paths and values say what people do.
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-        let file =
-            file.map_err(|error| Failure::Usage(format!("cannot write the flow events to {path_text}: {error}")))?;
-        Ok(Self { file: Some(BufWriter::new(file)), path: path_text, show_values })
+        let file = BufWriter::new(super::create(path)?);
+        Ok(Self { file: Some(file), path: path.display().to_string(), show_values })
     }
 
     /// Writes what `reader` has. An error ends the writing, and is said; the
@@ -37,16 +32,7 @@ impl FlowFile {
     pub(crate) fn write(&mut self, reader: &mut Reader, workloads: &Workloads) {
         let Some(file) = &mut self.file else { return };
         let show_values = self.show_values;
-        let written = reader.read(workloads, |event| {
-            if show_values || event.values.is_empty() {
-                serde_json::to_writer(&mut *file, event)?;
-            } else {
-                let mut event = event.clone();
-                event.redact();
-                serde_json::to_writer(&mut *file, &event)?;
-            }
-            Ok(file.write_all(b"\n")?)
-        });
+        let written = reader.read(workloads, |event| Ok(writeln!(file, "{}", event.json(show_values)?)?));
         if let Err(error) = written.and_then(|()| Ok(file.flush()?)) {
             super::say(&format!("no more flow events are written to {}: {error:#}", self.path));
             self.file = None;

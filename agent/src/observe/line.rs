@@ -1,14 +1,9 @@
 //! Flow events for people: one line each.
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 
 use super::flow::{FlowEvent, Kind, Notice, Record, harmless};
-
-const FAINT: Style = Style::new().dimmed();
-const INBOUND: Style = AnsiColor::Blue.on_default();
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const WARNING: Style = AnsiColor::Yellow.on_default();
+use super::style::{BAD, FAINT, GOOD, INBOUND, WARNING};
 
 /// `record` in one line, with styles that a terminal understands; `None` where there is nothing to say.
 pub(crate) fn of(record: &Record, show_values: bool) -> Option<String> {
@@ -19,7 +14,7 @@ pub(crate) fn of(record: &Record, show_values: bool) -> Option<String> {
         }
         Record::Notice(Notice { time, object, workload, message }) => Some(format!(
             "{}  {}",
-            styled(FAINT, clock(time)),
+            styled(FAINT, &harmless(clock(time))),
             styled(WARNING, &harmless(&format!("{object} {workload}: {message}")))
         )),
         Record::Other => None,
@@ -36,7 +31,7 @@ fn request(event: &FlowEvent, show_values: bool) -> String {
         }
     };
     let fields = [
-        styled(FAINT, clock(&event.time)),
+        styled(FAINT, &harmless(clock(&event.time))),
         direction,
         harmless(&event.workload),
         harmless(&format!("{}[{}]", event.comm, event.tid)),
@@ -44,7 +39,11 @@ fn request(event: &FlowEvent, show_values: bool) -> String {
         harmless(&format!("{towards} {}", event.peer)),
         outcome(event),
         harmless(&event.fields(show_values, "=").join(",")),
-        event.context.as_ref().map(|id| styled(FAINT, &format!("#{}", id.trim_start_matches('0')))).unwrap_or_default(),
+        event
+            .context
+            .as_ref()
+            .map(|id| styled(FAINT, &harmless(&format!("#{}", id.trim_start_matches('0')))))
+            .unwrap_or_default(),
     ];
     fields.into_iter().filter(|field| !field.trim().is_empty()).collect::<Vec<_>>().join("  ")
 }
@@ -58,10 +57,10 @@ fn outcome(event: &FlowEvent) -> String {
     }
     match (event.verdict.as_deref(), event.reason.as_deref()) {
         (None, None) => String::new(),
-        (None, Some(reason)) => styled(WARNING, &format!("({reason})")),
-        (Some("lost"), reason) => styled(BAD, &format!("lost: {}", reason.unwrap_or("unknown"))),
+        (None, Some(reason)) => styled(WARNING, &harmless(&format!("({reason})"))),
+        (Some("lost"), reason) => styled(BAD, &harmless(&format!("lost: {}", reason.unwrap_or("unknown")))),
         (Some("injected"), _) => styled(GOOD, "injected"),
-        (Some(verdict), _) => styled(FAINT, verdict),
+        (Some(verdict), _) => styled(FAINT, &harmless(verdict)),
     }
 }
 

@@ -8,17 +8,33 @@ pub(crate) mod flow;
 pub(crate) mod flows;
 mod journey;
 mod line;
+mod live;
 mod open;
 mod process;
 pub(crate) mod record;
 mod remedy;
 mod runtime;
 mod source;
+mod style;
 pub(crate) mod summary;
 mod tree;
 pub(crate) mod watch;
 
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use crate::failure::Failure;
+
+/// Makes the file `path` for flow events, or empties it. For its owner only: paths and values say what people do.
+///
+/// # Errors
+/// [`Failure::Usage`] if it cannot be written.
+fn create(path: &Path) -> Result<File, Failure> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.map_err(|error| Failure::Usage(format!("cannot write the flow events to {}: {error}", path.display())))
+}
 
 /// Says one line on standard error, as baton's.
 pub(crate) fn say(text: &str) {

@@ -1,17 +1,13 @@
 //! `baton record`: keeps flow events for later.
 
-use std::fs::OpenOptions;
 use std::io::{IsTerminal as _, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::net::UnixStream;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::flow::{Kind, Record};
+use super::live::Live;
 use crate::cli;
 use crate::failure::Failure;
 
@@ -54,12 +50,9 @@ impl std::fmt::Display for Counts {
 /// Records until the time is over, the daemon ends, or somebody interrupts.
 pub(crate) async fn run(arguments: cli::Record) -> anyhow::Result<()> {
     let cli::Record { socket, duration, output, show_values } = arguments;
-    let [mut interrupt, mut terminate] = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
-    let stream =
-        UnixStream::connect(&socket).await.map_err(|error| Failure::NoDaemon { path: socket.clone(), error })?;
+    let mut live = Live::open(&socket).await?;
     let mut file = create(&output)?;
     let failed = || format!("failed to write {}", output.display());
-    let mut lines = BufReader::new(stream).lines();
     let (start, mut counts) = (Instant::now(), Counts::default());
     let mut progress = tokio::time::interval(PROGRESS);
     let told = std::io::stderr().is_terminal();
@@ -68,14 +61,8 @@ pub(crate) async fn run(arguments: cli::Record) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             () = &mut over => break,
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
-            line = lines.next_line() => {
-                let Some(line) = line.context("failed to read what the daemon sends")? else {
-                    super::say("the daemon ended");
-                    break;
-                };
-                let record = Record::parse(&line).context("cannot use what the daemon sends")?;
+            next = live.next() => {
+                let Some((line, record)) = next? else { break };
                 counts.add(&record);
                 let line = record.line(line, show_values)?;
                 writeln!(file, "{line}").with_context(failed)?;
@@ -96,14 +83,12 @@ pub(crate) async fn run(arguments: cli::Record) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// For its owner only: paths say what people do.
+/// Opens what is to be written to.
 fn create(path: &Path) -> Result<Box<dyn Write>, Failure> {
     if path == Path::new("-") {
         return Ok(Box::new(std::io::stdout()));
     }
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    let file = file.map_err(|error| Failure::Usage(format!("cannot write {}: {error}", path.display())))?;
-    Ok(Box::new(std::io::BufWriter::new(file)))
+    Ok(Box::new(std::io::BufWriter::new(super::create(path)?)))
 }
 
 #[cfg(test)]

@@ -2,17 +2,10 @@
 
 use std::fmt::Write as _;
 
-use anstyle::{AnsiColor, Style};
-
 use super::flow::{FlowEvent, harmless};
 use super::journey::{Call, Hop, Join};
 use super::remedy;
-
-const FAINT: Style = Style::new().dimmed();
-const STRONG: Style = Style::new().bold();
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const WARNING: Style = AnsiColor::Yellow.on_default();
+use super::style::{BAD, FAINT, GOOD, STRONG, WARNING};
 
 /// Draws journeys.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +25,8 @@ impl Tree {
     fn hop(self, text: &mut String, hop: &Hop<'_>, indent: &str) {
         let Hop { inbound, response, calls, perhaps } = hop;
         let FlowEvent { method, path, workload, comm, pid, runtime, peer, .. } = inbound;
-        let [method, path, workload, comm, peer] = [method, path, workload, comm, peer].map(|text| harmless(text));
+        let [method, path, workload, comm, runtime, peer] =
+            [method, path, workload, comm, &**runtime, peer].map(harmless);
         let _ = writeln!(
             text,
             "{STRONG}{workload}{STRONG:#}  {method} {path}  {FAINT}from {peer}, read by {comm}[{pid}] ({runtime}){FAINT:#}{}",
@@ -102,10 +96,10 @@ impl Tree {
 /// What became of an outbound request.
 fn outcome(event: &FlowEvent) -> String {
     match (event.verdict.as_deref(), event.reason.as_deref()) {
-        (Some("injected"), _) => format!("{GOOD}inserted {}{GOOD:#}", event.headers.join(", ")),
+        (Some("injected"), _) => format!("{GOOD}inserted {}{GOOD:#}", harmless(&event.headers.join(", "))),
         (Some("already-present"), _) => "the application sends these headers itself".to_owned(),
         (Some("nothing-to-insert"), _) => format!("{FAINT}nothing to insert{FAINT:#}"),
-        (_, reason) => format!("{BAD}LOST HERE: {}{BAD:#}", reason.unwrap_or("unknown")),
+        (_, reason) => format!("{BAD}LOST HERE: {}{BAD:#}", harmless(reason.unwrap_or("unknown"))),
     }
 }
 

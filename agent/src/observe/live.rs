@@ -1,0 +1,50 @@
+//! The running daemon's flow events, until they end or somebody interrupts.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::net::UnixStream;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::flow::Record;
+use crate::failure::Failure;
+
+/// A stream of flow events that can be waited for beside other things.
+#[derive(Debug)]
+pub(super) struct Live {
+    lines: Lines<BufReader<UnixStream>>,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Live {
+    /// Begins to watch the daemon at `socket`.
+    ///
+    /// # Errors
+    /// [`Failure::NoDaemon`] if none answers.
+    pub(super) async fn open(socket: &Path) -> anyhow::Result<Self> {
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let stream =
+            UnixStream::connect(socket).await.map_err(|error| Failure::NoDaemon { path: socket.to_owned(), error })?;
+        Ok(Self { lines: BufReader::new(stream).lines(), interrupt, terminate })
+    }
+
+    /// The next line as it is, and what it says; `None` at the end. Nothing is lost where somebody stops waiting.
+    ///
+    /// # Errors
+    /// If it cannot be read, or says nothing that is known.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<(String, Record)>> {
+        let line = tokio::select! {
+            _ = self.interrupt.recv() => return Ok(None),
+            _ = self.terminate.recv() => return Ok(None),
+            line = self.lines.next_line() => line.context("failed to read what the daemon sends")?,
+        };
+        let Some(line) = line else {
+            super::say("the daemon ended");
+            return Ok(None);
+        };
+        let record = Record::parse(&line).context("cannot use what the daemon sends")?;
+        Ok(Some((line, record)))
+    }
+}
