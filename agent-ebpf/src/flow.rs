@@ -6,7 +6,7 @@ use baton_common::flow::{Carrying, Event, Reason, Response, SHOWN_LINES, class, 
 use baton_common::scan::Scan;
 use baton_common::socket::Socket;
 
-use crate::context::slot;
+use crate::context::{executor, slot};
 use crate::maps::{COUNTERS, EVENTS, SETTINGS};
 
 /// The reader looks again by itself: waking it costs more than the event.
@@ -41,21 +41,25 @@ pub(crate) struct Flow {
 }
 
 /// Sends the flow event of the inbound request that `socket` has now, with or without a context.
+#[inline(always)]
+pub(crate) fn send_inbound(socket: &mut Socket, reason: Reason) {
+    socket.awaits = u8::from(try_send_inbound(socket, reason));
+}
+
 #[inline(never)]
-pub(crate) fn send_inbound(socket: &Socket, reason: Reason) {
+fn try_send_inbound(socket: &Socket, reason: Reason) -> bool {
     let names = if socket.context == 0 { 0 } else { socket.request.present };
     let flow = Flow { kind: kind::INBOUND, verdict: 0, reason: reason as u8, context: socket.context, names };
     if names == 0 {
-        send(socket, &socket.request, &flow);
-        return;
+        return send(socket, &socket.request, &flow);
     }
     let (Some(now), Some(context)) = (admit(socket.workload, class_of(&flow)), slot::get(socket.slot.wrapping_sub(1)))
     else {
-        return;
+        return false;
     };
     let Some(mut entry) = EVENTS.reserve::<Carrying>(0) else {
         count(socket.workload, counter::EVENTS_DROPPED as u32);
-        return;
+        return false;
     };
     // SAFETY: every field is written here; the entry is memory of the ring buffer, and the slot is this connection's.
     unsafe {
@@ -66,22 +70,24 @@ pub(crate) fn send_inbound(socket: &Socket, reason: Reason) {
         bpf_probe_read_kernel((&raw mut (*carrying).lines).cast(), SHOWN_LINES as u32, text);
     }
     entry.submit(NO_WAKEUP);
+    true
 }
 
-/// Sends a flow event, if somebody reads them.
+/// Sends a flow event, if somebody reads them. Returns whether it was sent.
 #[inline(never)]
-pub(crate) fn send(socket: &Socket, scan: &Scan, flow: &Flow) {
-    let Some(now) = admit(socket.workload, class_of(flow)) else { return };
+pub(crate) fn send(socket: &Socket, scan: &Scan, flow: &Flow) -> bool {
+    let Some(now) = admit(socket.workload, class_of(flow)) else { return false };
     let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
         count(socket.workload, counter::EVENTS_DROPPED as u32);
-        return;
+        return false;
     };
     // SAFETY: the entry is memory of the ring buffer.
     unsafe { fill(entry.as_mut_ptr(), now, socket, scan, flow) };
     entry.submit(NO_WAKEUP);
+    true
 }
 
-/// Tells that the response with `status` is there, if somebody reads flow events and it has not been told yet.
+/// Tells that the response with `status` is there, if its request was told of, and this has not been yet.
 #[inline(always)]
 pub(crate) fn respond(socket: &mut Socket, kind: u8, status: u16) {
     if socket.awaits == 0 {
@@ -163,7 +169,8 @@ unsafe fn fill(event: *mut Event, now: u64, socket: &Socket, scan: &Scan, flow: 
     event.tgid = (ids >> 32) as u32;
     event.tid = ids as u32;
     event.workload = socket.workload;
-    event.path_len = scan.path_len;
+    event.path_len = scan.path_len as u16;
+    event.executor = executor::current(ids as u32, (ids >> 32) as u32) as u16;
     event.peer = socket.peer;
     event.local = socket.local;
     event.comm = bpf_get_current_comm().unwrap_or_default();

@@ -174,6 +174,45 @@ pub mod class {
     pub const RESPONSE: usize = 2;
 }
 
+/// What runs a request's code.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Executor {
+    /// A thread of the operating system.
+    Thread = 0,
+    /// A goroutine.
+    Goroutine = 1,
+    /// What a thread runs in a context of Python's `contextvars`: a task of asyncio or uvloop.
+    Task = 2,
+    /// An event loop's thread, whose requests are not told apart.
+    EventLoop = 3,
+    /// What an event loop does in one go (balanced attribution).
+    Turn = 4,
+}
+
+impl Executor {
+    /// All of them, by value.
+    pub const ALL: [Self; 5] = [Self::Thread, Self::Goroutine, Self::Task, Self::EventLoop, Self::Turn];
+
+    /// The name in flow events and documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Thread => "thread",
+            Self::Goroutine => "goroutine",
+            Self::Task => "task",
+            Self::EventLoop => "event-loop",
+            Self::Turn => "turn",
+        }
+    }
+
+    /// The one with the value `raw`.
+    #[must_use]
+    pub fn from_raw(raw: u8) -> Self {
+        Self::ALL.into_iter().find(|executor| *executor as u8 == raw).unwrap_or(Self::Thread)
+    }
+}
+
 /// One record in the ring buffer: a request.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -194,8 +233,10 @@ pub struct Event {
     pub tid: u32,
     /// Index of the workload.
     pub workload: u32,
-    /// Bytes of `path` in use.
-    pub path_len: u32,
+    /// Bytes of `path` in use, at most [`MAX_PATH`].
+    pub path_len: u16,
+    /// An [`Executor`].
+    pub executor: u16,
     /// The peer's address; IPv4 as IPv4-mapped IPv6.
     pub peer: [u8; 16],
     /// This end's address, in the same form; zero where it is not known.

@@ -70,7 +70,7 @@ pub struct Socket {
     pub proof: u32,
     /// Which request of this connection was the last, modulo 256.
     pub ordinal: u8,
-    /// Whether its response is still to be told of.
+    /// Whether somebody was told of it, and is to be told of its response.
     pub awaits: u8,
     /// This end's port.
     pub local_port: u16,
@@ -103,6 +103,6 @@ impl Socket {
     #[inline(always)]
     pub const fn next_request(&mut self) {
         self.ordinal = self.ordinal.wrapping_add(1);
-        self.awaits = 1;
+        self.awaits = 0;
     }
 }

@@ -1,7 +1,7 @@
 //! Executors: which thread runs for which context.
 
 use baton_common::attribution::{Claim, Context, flag as claim_flag, kind, state};
-use baton_common::flow::Reason;
+use baton_common::flow::{Executor, Reason};
 
 use baton_common::runtime::kind as runtime_kind;
 
@@ -128,6 +128,19 @@ pub(crate) fn check(claim: &Claim) -> Result<*mut Context, Reason> {
         unsafe { (core::ptr::read_volatile(&raw const (*context).id), (*context).state, (*context).since) };
     claim.check(id, state, since, newest, clock::ticks(), max_age)?;
     if slot::may_be_answered(context) { Err(Reason::Answered) } else { Ok(context) }
+}
+
+/// What thread `tid` of process `tgid` is now, for flow events.
+#[inline(always)]
+pub(crate) fn current(tid: u32, tgid: u32) -> Executor {
+    let is_loop = get(tid).is_event_loop();
+    match runtime::of(tgid) {
+        runtime_kind::GO => Executor::Goroutine,
+        runtime_kind::PYTHON if is_loop => Executor::Task,
+        runtime_kind::LOOPS if is_loop => Executor::Turn,
+        _ if is_loop => Executor::EventLoop,
+        _ => Executor::Thread,
+    }
 }
 
 /// Whether `claim`'s request is open and was read by its holder itself.

@@ -35,7 +35,7 @@ const MARGIN: i32 = 2048;
 pub(super) struct Insertion<'a> {
     pub(super) ctx: &'a SkMsgContext,
     pub(super) tcp: Tcp,
-    pub(super) socket: &'a Socket,
+    pub(super) socket: &'a mut Socket,
     pub(super) scratch: *mut Scratch,
     pub(super) names: *const Names,
     /// Where the blank line begins in the message.
@@ -52,11 +52,11 @@ pub(super) struct Insertion<'a> {
 /// Not inlined: its stack must not add to the scanner's, which is never called
 /// from here.
 #[inline(never)]
-pub(super) fn insert(insertion: &Insertion<'_>) -> u32 {
-    let Insertion { socket, names, .. } = *insertion;
+pub(super) fn insert(insertion: &mut Insertion<'_>) -> u32 {
+    let socket = &mut *insertion.socket;
     let claim = claim_of(socket);
     // SAFETY: the value of an array map.
-    let own = unsafe { (*names).with_groups(socket.request.present) };
+    let own = unsafe { (*insertion.names).with_groups(socket.request.present) };
     let context = match executor::check(&claim) {
         Ok(context) => context,
         Err(reason) => {
@@ -78,11 +78,11 @@ pub(super) fn insert(insertion: &Insertion<'_>) -> u32 {
     }
     match put(insertion, context, &claim, skip) {
         Ok(len) => {
-            verdict::report(socket, Verdict::Injected, Reason::None, claim.id, wanted);
+            verdict::report(insertion.socket, Verdict::Injected, Reason::None, claim.id, wanted);
             len
         }
         Err(reason) => {
-            verdict::report(socket, Verdict::Lost, reason, claim.id, 0);
+            verdict::report(insertion.socket, Verdict::Lost, reason, claim.id, 0);
             0
         }
     }
@@ -103,7 +103,7 @@ fn claim_of(socket: &Socket) -> Claim {
 
 #[inline(always)]
 fn put(insertion: &Insertion<'_>, context: *const Context, claim: &Claim, skip: u64) -> Result<u32, Reason> {
-    let Insertion { ctx, tcp, socket, scratch, at, size, barred, .. } = *insertion;
+    let Insertion { ctx, tcp, ref socket, scratch, at, size, barred, .. } = *insertion;
     if !matches!(barred, Reason::None) {
         return Err(barred);
     }

@@ -5,9 +5,15 @@ use baton_common::socket::Socket;
 
 use crate::flow::{self, Flow};
 
-/// Counts and reports one outbound request.
+/// Counts and reports one outbound request, and so that its response is awaited.
 #[inline(always)]
-pub(super) fn report(socket: &Socket, verdict: Verdict, reason: Reason, context: u64, names: u64) {
+pub(super) fn report(socket: &mut Socket, verdict: Verdict, reason: Reason, context: u64, names: u64) {
+    socket.awaits = u8::from(tell(socket, verdict, reason, context, names));
+}
+
+/// Counts and reports. Returns whether somebody was told.
+#[inline(always)]
+fn tell(socket: &Socket, verdict: Verdict, reason: Reason, context: u64, names: u64) -> bool {
     let index = match verdict {
         Verdict::Injected => counter::INJECTED as u32,
         Verdict::AlreadyPresent => counter::ALREADY_PRESENT as u32,
@@ -20,14 +26,14 @@ pub(super) fn report(socket: &Socket, verdict: Verdict, reason: Reason, context:
         socket,
         &socket.request,
         &Flow { kind: kind::OUTBOUND, verdict: verdict as u8, reason: reason as u8, context, names },
-    );
+    )
 }
 
-/// The connection is not followed from here on: one loss, whatever comes.
+/// The connection is not followed from here on: one loss, whatever comes. A request before this may await its response.
 #[inline(always)]
 pub(super) fn lost(socket: &Socket, reason: Reason) {
     leave(socket);
-    report(socket, Verdict::Lost, reason, 0, 0);
+    tell(socket, Verdict::Lost, reason, 0, 0);
 }
 
 /// The connection is not followed from here on, and shall leave the SOCKHASH.

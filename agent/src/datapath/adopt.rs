@@ -87,6 +87,8 @@ fn take(
     // A member may be written to before it has its state, and an accepted connection read from, and the rest of a
     // message pass after: the kernel side compares, and follows it only then.
     let mark = if accepted { before.received() } else { before.written() };
+    let Some((cookie, local)) = tcp::cookie(socket).zip(tcp::local(socket)) else { return Ok(Outcome::Left) };
+    let is_member = members.contains(&cookie);
     let known = datapath.sockets()?.get(socket, 0).ok().map(|Raw(state)| state);
     if let Some(state) =
         known.filter(|state| state.generation == workload.generation && state.workload == workload.index)
@@ -94,13 +96,12 @@ fn take(
         if state.flags & flag::ADOPTED == 0 {
             return Ok(Outcome::Followed);
         }
-        // It was adopted and not used since, unless something has passed meanwhile.
-        if state.mark == mark {
+        // It was adopted and not used since, unless something has passed meanwhile, or it left in the moment in which it
+        // was taken for a member.
+        if state.mark == mark && (accepted || is_member) {
             return Ok(Outcome::Taken);
         }
     }
-    let Some((cookie, local)) = tcp::cookie(socket).zip(tcp::local(socket)) else { return Ok(Outcome::Left) };
-    let is_member = members.contains(&cookie);
     let joins = !accepted && !is_member;
     if !is_between_messages(socket, before, accepted) || joins && !can_join(datapath, socket)? {
         return Ok(Outcome::Left);

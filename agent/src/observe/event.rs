@@ -6,14 +6,15 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
-use baton_common::flow::{Carrying, Event, Reason, Verdict, kind};
+use baton_common::flow::{Carrying, Event, Executor, Reason, Verdict, kind};
 use baton_common::limits::MAX_PATH;
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
 use super::flow::{FlowEvent, Kind, is_name};
+use super::names::Names;
 use super::open::Open;
-use super::runtime::Runtimes;
+use super::processes::{Process, Processes};
 use crate::config::addresses::readable;
 use crate::config::headers::Headers;
 use crate::datapath::pod;
@@ -23,19 +24,26 @@ use crate::datapath::workload::Workloads;
 pub(crate) struct Reader {
     events: RingBuf<MapData>,
     headers: Headers,
-    runtimes: Runtimes,
+    processes: Processes,
+    /// Where a cluster has some.
+    names: Option<Names>,
     open: Open,
 }
 
 impl Reader {
     /// Reads `events`, whose bits stand for `headers`.
     pub(crate) fn new(events: RingBuf<MapData>, headers: &Headers) -> Self {
-        Self { events, headers: headers.clone(), runtimes: Runtimes::default(), open: Open::default() }
+        Self { events, headers: headers.clone(), processes: Processes::default(), names: None, open: Open::default() }
     }
 
     /// The bits stand for `headers` from now on.
     pub(crate) fn set_headers(&mut self, headers: &Headers) {
         self.headers = headers.clone();
+    }
+
+    /// Containers and peers have `names`.
+    pub(crate) fn set_names(&mut self, names: Names) {
+        self.names = Some(names);
     }
 
     /// Forgets what is there, and what was: nobody has watched for a while.
@@ -63,8 +71,12 @@ impl Reader {
             }
             let carrying: Option<Carrying> = carrying;
             let Some(event) = event.or_else(|| Some(carrying.as_ref()?.event)) else { continue };
-            let runtime = self.runtimes.of(event.tgid);
-            let mut shown = flow_event(&event, &zero, workloads.name(event.workload), runtime, &self.headers);
+            let process = self.processes.of(event.tgid);
+            let mut shown = flow_event(&event, &zero, workloads.name(event.workload), &process, &self.headers);
+            if let Some(names) = &self.names {
+                shown.container = process.container.and_then(|id| names.container(&id));
+                shown.peer_name = (event.peer != [0; 16]).then(|| names.address(readable(event.peer))).flatten();
+            }
             if let Some(carrying) = carrying {
                 shown.values = values(&carrying);
                 // The record has those, too, that other workloads carry.
@@ -117,7 +129,7 @@ impl Zero {
     }
 }
 
-fn flow_event(event: &Event, zero: &Zero, workload: &str, runtime: &'static str, headers: &Headers) -> FlowEvent {
+fn flow_event(event: &Event, zero: &Zero, workload: &str, process: &Process, headers: &Headers) -> FlowEvent {
     let outbound = event.kind == kind::OUTBOUND;
     let reason = Reason::from_raw(event.reason);
     FlowEvent {
@@ -127,7 +139,8 @@ fn flow_event(event: &Event, zero: &Zero, workload: &str, runtime: &'static str,
         pid: event.tgid,
         tid: event.tid,
         comm: text(&event.comm),
-        runtime: Cow::Borrowed(runtime),
+        runtime: Cow::Borrowed(process.runtime),
+        executor: Some(Cow::Borrowed(Executor::from_raw(event.executor as u8).name())),
         method: text(&event.method.to_le_bytes()),
         path: path(event),
         peer: peer(event),
@@ -156,7 +169,7 @@ fn address(address: [u8; 16], port: u16) -> String {
 /// The request target without its query: queries hold what is private.
 fn path(event: &Event) -> String {
     let bytes: Vec<u8> = event.path.iter().flat_map(|word| word.to_le_bytes()).collect();
-    let path = text(&bytes[..bytes.len().min(event.path_len as usize).min(MAX_PATH)]);
+    let path = text(&bytes[..bytes.len().min(usize::from(event.path_len)).min(MAX_PATH)]);
     path.split('?').next().unwrap_or_default().to_owned()
 }
 

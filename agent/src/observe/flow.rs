@@ -16,6 +16,9 @@ pub(crate) struct FlowEvent {
     pub(crate) kind: Kind,
     /// The workload's name: in Kubernetes, `NAMESPACE/POD`.
     pub(crate) workload: String,
+    /// The container that the process runs in, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) container: Option<String>,
     /// The process that read or wrote the head.
     pub(crate) pid: u32,
     /// The thread that did.
@@ -24,12 +27,18 @@ pub(crate) struct FlowEvent {
     pub(crate) comm: String,
     /// The process's language runtime.
     pub(crate) runtime: Cow<'static, str>,
+    /// What runs its code.
+    #[serde(default)]
+    pub(crate) executor: Option<Cow<'static, str>>,
     /// The method, shortened to 8 bytes.
     pub(crate) method: String,
     /// The request target without its query, shortened.
     pub(crate) path: String,
     /// The other end.
     pub(crate) peer: String,
+    /// The pod, or the service, that has the other end's address, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) peer_name: Option<String>,
     /// This end, where it is known.
     #[serde(default)]
     pub(crate) local: Option<String>,

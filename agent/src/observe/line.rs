@@ -36,7 +36,7 @@ fn request(event: &FlowEvent, show_values: bool) -> String {
         harmless(&event.workload),
         harmless(&format!("{}[{}]", event.comm, event.tid)),
         harmless(&format!("{} {}", event.method, event.path)),
-        harmless(&format!("{towards} {}", event.peer)),
+        harmless(&format!("{towards} {}", peer(event))),
         outcome(event),
         harmless(&event.fields(show_values, "=").join(",")),
         event
@@ -46,6 +46,14 @@ fn request(event: &FlowEvent, show_values: bool) -> String {
             .unwrap_or_default(),
     ];
     fields.into_iter().filter(|field| !field.trim().is_empty()).collect::<Vec<_>>().join("  ")
+}
+
+/// The other end.
+fn peer(event: &FlowEvent) -> String {
+    match &event.peer_name {
+        Some(name) => format!("{name} ({})", event.peer),
+        None => event.peer.clone(),
+    }
 }
 
 /// What became of the request.

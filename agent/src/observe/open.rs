@@ -12,13 +12,14 @@ use super::flow::{FlowEvent, Kind};
 const MOST: usize = 8192;
 
 /// Why connections are not followed any more.
-const GIVEN_UP: [Reason; 6] = [
+const GIVEN_UP: [Reason; 7] = [
     Reason::NotHttp1,
     Reason::HeadTooLarge,
     Reason::Pipelined,
     Reason::FramingLost,
     Reason::Upgraded,
     Reason::ScratchBusy,
+    Reason::Unreadable,
 ];
 
 /// The last request of each connection.
@@ -41,9 +42,9 @@ impl Open {
         if event.cookie == 0 {
             return;
         }
-        if event.kind == kind::OUTBOUND && GIVEN_UP.contains(&Reason::from_raw(event.reason)) {
-            // The connection is not followed any more: this says so, and is no request that has a response.
-            self.requests.remove(&event.cookie);
+        if GIVEN_UP.contains(&Reason::from_raw(event.reason)) {
+            // The connection is not followed any more: this says so, and is no request that has a response. The one
+            // before may still get its own.
             return;
         }
         if self.requests.len() >= MOST {
@@ -104,6 +105,15 @@ mod tests {
         ] {
             assert_eq!(open().answer(&other, &Zero::default()), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn the_request_before_a_connection_is_given_up_is_answered() {
+        let mut open = open();
+        let lost =
+            Event { cookie: 7, ordinal: 3, kind: kind::INBOUND, reason: Reason::Pipelined as u8, ..Event::default() };
+        open.add(&lost, FlowEvent { path: "/lost".to_owned(), ..FlowEvent::default() });
+        assert_eq!(open.answer(&RESPONSE, &Zero::default()).map(|answered| answered.path), Some("/a".to_owned()));
     }
 
     #[test]

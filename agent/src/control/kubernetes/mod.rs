@@ -2,6 +2,7 @@
 
 mod api;
 mod choice;
+mod names;
 mod object;
 mod reflected;
 pub(crate) mod report;
@@ -21,6 +22,7 @@ use self::tree::Tree;
 use super::plan::Plan;
 use crate::datapath::workload::Desired;
 use crate::failure::Failure;
+use crate::observe::names::Names;
 
 /// How long a pod may be without a cgroup before that is worth telling: its
 /// images are pulled before the kubelet makes it.
@@ -32,6 +34,8 @@ pub(crate) struct Kubernetes {
     node: String,
     cluster: Cluster,
     tree: Tree,
+    /// What flow events show.
+    names: Names,
     /// Since when pods are waited for, by id.
     waiting: HashMap<String, Instant>,
 }
@@ -58,13 +62,21 @@ impl Kubernetes {
             )
         })?;
         let client = api::connect().await?;
+        let names = Names::default();
+        names::follow(client.clone(), node.to_owned(), names.clone());
         Ok(Self {
             cluster: Cluster::watch(&client, node),
             client,
             node: node.to_owned(),
             tree: Tree::open(&root)?,
+            names,
             waiting: HashMap::new(),
         })
+    }
+
+    /// The names that the cluster has for what flow events show.
+    pub(crate) fn names(&self) -> Names {
+        self.names.clone()
     }
 
     /// Waits until pods, namespaces or cgroups changed.

@@ -74,6 +74,9 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
     let mut reader = Reader::new(datapath.take_events()?, &plan.headers);
     let tracker = Tracker::new(&mut datapath)?;
     let pods = Pods::begin(&arguments, &plan).await?;
+    if let Some(pods) = &pods {
+        reader.set_names(pods.names());
+    }
     let mut daemon = Daemon {
         arguments,
         plan,

@@ -10,6 +10,7 @@ use crate::control::plan::Plan;
 use crate::control::socket::Listener;
 use crate::datapath::workload::Desired;
 use crate::observe;
+use crate::observe::names::Names;
 
 /// The pods of this node, and what is known of their workloads.
 pub(super) struct Pods {
@@ -36,6 +37,11 @@ impl Pods {
         let node = arguments.node.clone().or_else(|| std::env::var("NODE_NAME").ok());
         let kubernetes = Kubernetes::begin(node.as_deref(), root).await?;
         Ok(Some(Self { kubernetes, health, desired: Vec::new(), notices: Notices::default(), failed: false }))
+    }
+
+    /// The names that the cluster has for what flow events show.
+    pub(super) fn names(&self) -> Names {
+        self.kubernetes.names()
     }
 }
 
