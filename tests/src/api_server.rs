@@ -42,6 +42,7 @@ enum Kind {
 struct Inner {
     namespaces: BTreeMap<String, Value>,
     pods: BTreeMap<String, Value>,
+    services: Vec<Value>,
     /// Changes with their versions.
     history: Vec<(u64, Value)>,
     version: u64,
@@ -116,6 +117,21 @@ impl ApiServer {
     /// Adds or changes a pod in the namespace `shop`.
     pub fn set_pod(&self, name: &str, uid: &str, labels: Words<'_>, annotations: Words<'_>) {
         self.put(Kind::Pod, name, uid, labels, annotations);
+    }
+
+    /// Says where the pod runs and what runs there, for whoever asks for more than metadata.
+    pub fn set_pod_status(&self, name: &str, spec: Value, status: Value) {
+        if let Some(pod) = self.lock().pods.get_mut(name) {
+            (pod["spec"], pod["status"]) = (spec, status);
+        }
+    }
+
+    /// Adds a service in the namespace `shop`.
+    pub fn add_service(&self, name: &str, address: &str) {
+        self.lock().services.push(json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"clusterIP": address, "clusterIPs": [address]},
+        }));
     }
 
     /// Removes a pod.
@@ -245,9 +261,11 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     let kind = match path.as_str() {
         "/api/v1/namespaces" => Kind::Namespace,
         "/api/v1/pods" => Kind::Pod,
+        "/api/v1/services" => return list(&inner.services, inner.version, 0, 0),
         _ => return create(&mut inner, &head.method, &path, &body),
     };
-    inner.whole |= !accept.contains("as=PartialObjectMetadata");
+    let whole = !accept.contains("as=PartialObjectMetadata");
+    inner.whole |= whole;
     let number = |name: &str| parameter(name).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
     if watches {
         let from = number("resourceVersion");
@@ -259,7 +277,13 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     }
     let (from, limit) = (number("continue") as usize, number("limit") as usize);
     let version = inner.version;
-    let all: Vec<Value> = inner.of(kind).values().cloned().collect();
+    let mut all: Vec<Value> = inner.of(kind).values().cloned().collect();
+    if whole {
+        let fields = parameter("fieldSelector").unwrap_or_default().replace("%3D", "=").replace("%2C", ",");
+        let address = fields.split(',').find_map(|field| field.strip_prefix("status.podIP="));
+        all.retain(|pod| address.is_none_or(|address| pod["status"]["podIP"] == address));
+        all.iter_mut().for_each(|pod| (pod["apiVersion"], pod["kind"]) = (json!("v1"), json!("Pod")));
+    }
     list(&all, version, from, limit)
 }
 

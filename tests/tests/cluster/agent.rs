@@ -9,6 +9,7 @@ use baton_tests::baton::HEADERS;
 use baton_tests::cluster::{Agent, Answer, Chain, Cluster, Component, Image, Load, NODE, Pod, namespace};
 use baton_tests::pods::LABEL;
 use baton_tests::wait;
+use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -59,6 +60,7 @@ pub(crate) fn the_chart_installs_an_agent_with_just_its_rights(cluster: &mut Clu
             ("pods", "list watch"),
             ("selfsubjectaccessreviews.authorization.k8s.io", "create"),
             ("selfsubjectrulesreviews.authorization.k8s.io", "create"),
+            ("services", "list"),
         ];
         let rights: BTreeSet<_> = rights.map(|(what, verbs)| (what.to_owned(), verbs.to_owned())).into();
         let found = agent.rights(cluster)?;
@@ -80,6 +82,24 @@ pub(crate) fn a_labelled_namespace_carries_and_another_is_untouched(cluster: &mu
         load.stop()?.require_no_failure()?;
         cluster.delete_namespace(on.namespace())?;
         cluster.delete_namespace(off.namespace())
+    })
+}
+
+/// The gateway's call of the second hop, as `baton record` in the agent's container has it.
+pub(crate) fn flow_events_have_the_clusters_names(cluster: &mut Cluster) -> Result<()> {
+    with_agent(cluster, |cluster, agent| {
+        let chain = chain(cluster, ENABLED)?;
+        let load = Load::start(&chain, 1);
+        let recorded = agent.exec(cluster, &["record", "--for", "5s", "--output", "-"])?;
+        load.stop()?.require_no_failure()?;
+        let (gateway, orders) = (format!("{}/gateway", chain.namespace()), format!("{}/orders", chain.namespace()));
+        let events: Vec<Value> = recorded.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let mut calls = events.iter().filter(|event| event["kind"] == "outbound" && event["workload"] == *gateway);
+        ensure!(
+            calls.any(|call| call["container"] == "main" && call["peer_name"] == *orders),
+            "no call of {gateway} with its container's and its peer's name: {recorded}"
+        );
+        cluster.delete_namespace(chain.namespace())
     })
 }
 

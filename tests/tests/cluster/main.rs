@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             "a_labelled_namespace_carries_and_another_is_untouched",
             agent::a_labelled_namespace_carries_and_another_is_untouched,
         ),
+        suite.trial("flow_events_have_the_clusters_names", agent::flow_events_have_the_clusters_names),
         suite.trial("labels_have_their_effect_under_load", agent::labels_have_their_effect_under_load),
         suite.trial("labels_and_annotations_of_pods", agent::labels_and_annotations_of_pods),
         suite.trial("a_burst_of_pods_is_enrolled", agent::a_burst_of_pods_is_enrolled),

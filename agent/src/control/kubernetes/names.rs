@@ -125,3 +125,63 @@ fn containers_of(pod: &Pod) -> Vec<(String, String)> {
 fn full_name(object: &impl kube::ResourceExt) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use baton_tests::api_server::{ApiServer, Fault};
+    use kube::Config;
+    use serde_json::json;
+
+    use super::*;
+
+    const CART: Ipv4Addr = Ipv4Addr::new(10, 1, 2, 3);
+    const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
+    const STOCK: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 7);
+
+    fn server() -> ApiServer {
+        let server = ApiServer::start().expect("it starts");
+        let status = |address: Ipv4Addr, id: &str| {
+            json!({"podIP": address.to_string(), "containerStatuses": [{
+                "name": "app", "containerID": format!("containerd://{id}"), "image": "", "imageID": "", "ready": true,
+                "restartCount": 0,
+            }]})
+        };
+        for (name, address, host) in [("cart-1", CART, false), ("proxy", HOST, true)] {
+            server.set_pod(name, name, &[], &[]);
+            server.set_pod_status(name, json!({"hostNetwork": host, "containers": []}), status(address, name));
+        }
+        server.add_service("stock", &STOCK.to_string());
+        server
+    }
+
+    async fn learnt(server: &ApiServer) -> [Option<String>; 4] {
+        let config = Config::new(server.address().parse().expect("an address"));
+        let (client, names) = (Client::try_from(config).expect("a client"), Names::default());
+        let ask = || {
+            let address = |address: Ipv4Addr| names.address(address.into());
+            [names.container("cart-1"), address(CART), address(HOST), address(STOCK)]
+        };
+        assert_eq!(ask(), [None, None, None, None]);
+        look(&client, "here", &names, &mut Services::default()).await;
+        let answers = ask();
+        assert_eq!(names.wanted(), (false, vec![]), "what has no name is not asked for again at once");
+        answers
+    }
+
+    #[tokio::test]
+    async fn what_is_shown_gets_its_names() {
+        let named = |name: &str| Some(name.to_owned());
+        // All pods on a node's network have its address.
+        let expected = [named("app"), named("shop/cart-1"), None, named("service shop/stock")];
+        assert_eq!(learnt(&server()).await, expected);
+    }
+
+    #[tokio::test]
+    async fn without_an_answer_nothing_has_a_name() {
+        let server = server();
+        server.set_fault(Some(Fault::Forbidden));
+        assert_eq!(learnt(&server).await, [None, None, None, None]);
+    }
+}
