@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::config::{Attribution, addresses};
 use crate::failure::Failure;
+use crate::observe::otlp::Endpoint;
 
 /// Where the daemon listens and `baton watch` asks.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/baton/baton.sock";
@@ -110,6 +111,10 @@ pub(crate) struct Run {
     /// baton is killed at once, as in a container; the next daemon with DIR takes them over
     #[arg(long, value_name = "DIR")]
     pub(crate) pin_dir: Option<PathBuf>,
+    /// Send requests as spans to the collector at URL (OTLP/HTTP), in the traces that their traceparent names;
+    /// $OTEL_EXPORTER_OTLP_HEADERS is sent along
+    #[arg(long, value_name = "URL")]
+    pub(crate) otlp: Option<Endpoint>,
     /// Where `baton watch` finds this daemon
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub(crate) socket: PathBuf,

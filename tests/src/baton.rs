@@ -113,6 +113,13 @@ impl Daemon {
         Self::spawn(command(["run"])?, cgroups)
     }
 
+    /// As [`start`](Self::start), with more options and variables of its environment.
+    pub fn start_with(cgroups: &[&Path], options: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
+        let mut run = command(["run"])?;
+        run.args(options).envs(variables.iter().copied());
+        Self::spawn(run, cgroups)
+    }
+
     /// The same as a container of Kubernetes has it: in this process's own network namespace, whatever that of the
     /// caller is, without CAP_SYS_ADMIN, and with a directory for what outlives it.
     pub fn confined(cgroups: &[&Path], pins: &Pins) -> Result<Self> {

@@ -9,6 +9,7 @@ pub mod bpf;
 pub mod byte_exactness;
 pub mod cgroup;
 pub mod cluster;
+pub mod collector;
 pub mod fastcgi;
 pub mod flows;
 pub mod fpm;

@@ -11,6 +11,7 @@ mod line;
 mod live;
 pub(crate) mod names;
 mod open;
+pub(crate) mod otlp;
 mod process;
 mod processes;
 pub(crate) mod record;

@@ -26,6 +26,7 @@ use crate::datapath::workload::{Desired, Workloads};
 use crate::datapath::{freeze, probe, selftest};
 use crate::observe;
 use crate::observe::event::Reader;
+use crate::observe::otlp;
 use crate::runtime::Tracker;
 
 /// Time between two looks for flow events while somebody watches.
@@ -71,6 +72,9 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
     };
     selftest::choose(&mut datapath)?;
     let mut listener = Listener::open(&arguments.socket)?;
+    if let Some(endpoint) = &arguments.otlp {
+        otlp::follow(&arguments.socket, endpoint)?;
+    }
     let mut reader = Reader::new(datapath.take_events()?, &plan.headers);
     let tracker = Tracker::new(&mut datapath)?;
     let pods = Pods::begin(&arguments, &plan).await?;
