@@ -35,11 +35,23 @@ pub(super) enum Case {
     Go,
     /// Express on Node.js that relays with http.get, under `baton exec`, which refuses it
     Express,
+    /// The relay under `baton run`, with a client that watches against none
+    Watched,
+    /// The same with a client that watches and does not read
+    Stalled,
 }
 
 impl Case {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Relay, Self::Unselected, Self::Flask, Self::Fastapi, Self::Go, Self::Express];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Relay,
+        Self::Unselected,
+        Self::Flask,
+        Self::Fastapi,
+        Self::Go,
+        Self::Express,
+        Self::Watched,
+        Self::Stalled,
+    ];
 
     pub(super) fn title(self) -> &'static str {
         match self {
@@ -49,15 +61,17 @@ impl Case {
             Self::Fastapi => "(d) FastAPI on uvicorn",
             Self::Go => "(e) Go's net/http",
             Self::Express => "(f) Express on Node.js",
+            Self::Watched => "(g) the relay, watched",
+            Self::Stalled => "(h) the relay, watched by a client that stalls",
         }
     }
 
-    /// The part of the throughput without baton that is to be kept.
+    /// The part of the throughput without baton, or without a watching client, that is to be kept.
     pub(super) fn target(self) -> f64 {
         match self {
             Self::Relay => 0.92,
             Self::Unselected => 0.995,
-            Self::Flask => 0.98,
+            Self::Flask | Self::Watched | Self::Stalled => 0.98,
             Self::Fastapi | Self::Express => 0.95,
             Self::Go => 0.93,
         }
@@ -73,11 +87,16 @@ impl Case {
         self.is_selected() && self != Self::Express
     }
 
+    /// Whether baton is there on both sides, and on one of them a client that watches.
+    pub(super) fn is_watched(self) -> bool {
+        matches!(self, Self::Watched | Self::Stalled)
+    }
+
     /// Starts the programs of one run and waits until they listen.
     pub(super) fn start(self, bench: &Bench<'_>, on: bool) -> Result<Stage> {
         let [port] = wait::free_ports()?;
         let program = match self {
-            Self::Relay | Self::Unselected => bench.relay(port),
+            Self::Relay | Self::Unselected | Self::Watched | Self::Stalled => bench.relay(port),
             Self::Flask => bench.flask(port),
             Self::Fastapi => bench.fastapi(port),
             Self::Go => bench.go(port)?,
@@ -90,14 +109,24 @@ impl Case {
             cgroup: Cgroup::new(&format!("bench-program-{port}"))?,
             idle: None,
         };
-        match bench.baton.as_deref().filter(|_| on) {
+        match bench.baton.as_deref().filter(|_| on || self.is_watched()) {
+            Some(baton) if self.is_watched() => {
+                let workload = stage.cgroup.path().to_owned();
+                let daemon = bench.daemon(&stage.cgroup, baton, &workload, port)?;
+                stage.baton = Some(daemon.pid());
+                stage.services.push(daemon);
+                stage.services.push(bench.launch(&stage.cgroup, "program", &program, port)?);
+                if on {
+                    stage.services.push(bench.client(self, baton, port)?);
+                }
+            }
             Some(baton) if self.is_selected() => {
                 stage.services.push(bench.launch(&stage.cgroup, "program", &under(baton, &program), port)?);
                 stage.baton = stage.services.first().map(Service::pid);
             }
             Some(baton) => {
                 let idle = stage.idle.insert(Cgroup::new("bench-idle")?);
-                stage.services.push(bench.daemon(&stage.cgroup, baton, idle)?);
+                stage.services.push(bench.daemon(&stage.cgroup, baton, idle.path(), port)?);
                 stage.baton = stage.services.first().map(Service::pid);
                 stage.services.push(bench.launch(&stage.cgroup, "program", &program, port)?);
             }
@@ -190,19 +219,43 @@ impl Bench<'_> {
     }
 
     /// Starts `baton run` in `cgroup` with one workload and waits until it is attached.
-    fn daemon(&self, cgroup: &Cgroup, baton: &Path, workload: &Cgroup) -> Result<Service> {
+    fn daemon(&self, cgroup: &Cgroup, baton: &Path, workload: &Path, port: u16) -> Result<Service> {
         let mut command = Command::new(baton);
-        command.args(["run", "--headers", HEADERS, "--cgroup"]).arg(workload.path());
-        command.arg("--socket").arg(self.scratch.join("baton.sock"));
-        let said = self.scratch.join("baton.out");
+        command.args(["run", "--headers", HEADERS, "--cgroup"]).arg(workload);
+        command.arg("--socket").arg(self.socket(port));
+        let said = self.scratch.join(&format!("baton-{port}.out"));
         let stdout = File::create(&said).with_context(|| format!("failed to create {}", said.display()))?;
-        let mut service =
-            Service::start("baton", cgroup.wrap(&command).stdout(stdout), &self.scratch.join("baton.log"))?;
+        let mut service = Service::start(
+            "baton",
+            cgroup.wrap(&command).stdout(stdout),
+            &self.scratch.join(&format!("baton-{port}.log")),
+        )?;
         wait::until("waiting for `baton run` to be ready", START, || {
             service.check_alive()?;
             Ok(fs::read_to_string(&said)?.lines().any(|line| line == "ready").then_some(()))
         })?;
         Ok(service)
+    }
+
+    /// The control socket of the daemon that follows the program at `port`.
+    fn socket(&self, port: u16) -> PathBuf {
+        self.scratch.join(&format!("baton-{port}.sock"))
+    }
+
+    /// Starts the client that watches the daemon of the program at `port`.
+    fn client(&self, case: Case, baton: &Path, port: u16) -> Result<Service> {
+        let mut command = if case == Case::Watched {
+            let mut watch = Command::new(baton);
+            watch.args(["watch", "--json"]);
+            watch
+        } else {
+            let mut stall = Command::new(&self.peer);
+            stall.args(["bench-peer", "stall"]);
+            stall
+        };
+        command.arg("--socket").arg(self.socket(port));
+        let log = self.scratch.join(&format!("client-{port}.log"));
+        Service::start("client", self.cgroup.wrap(&command).stdout(Stdio::null()), &log)
     }
 }
 

@@ -112,9 +112,16 @@ fn measure_all(bench: &Bench<'_>, arguments: &Arguments) -> Result<Report> {
     let _backend = bench.launch(&bench.cgroup, "backend", &command, bench.backend_port)?;
 
     let cases = if arguments.cases.is_empty() { &Case::ALL[..] } else { &arguments.cases };
+    // Without baton there is nothing to watch.
+    let cases = cases.iter().filter(|case| bench.baton.is_some() || !case.is_watched());
     let mut report = Report::new(arguments.rounds, arguments.seconds, arguments.null);
     for case in cases {
-        report.cases.push(measure(bench, *case, arguments, &mut report.daemon.footprint)?);
+        // Baton's own memory is that without a watcher; what it is with one is told where that is.
+        let mut watched = None;
+        let footprint = if case.is_watched() { &mut watched } else { &mut report.daemon.footprint };
+        let mut measured = measure(bench, *case, arguments, footprint)?;
+        measured.footprint = watched;
+        report.cases.push(measured);
     }
     if let Some(baton) = &bench.baton {
         report.daemon.start_ms = daemon::start_times(baton, STARTS)?;

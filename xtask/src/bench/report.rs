@@ -36,6 +36,9 @@ pub(super) struct Pair {
 #[derive(Debug, Serialize)]
 pub(super) struct CaseReport {
     case: Case,
+    /// Of the daemon of a case that is about watching.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) footprint: Option<Footprint>,
     rows: Vec<Row>,
     pairs: Vec<Pair>,
 }
@@ -105,7 +108,7 @@ impl CaseReport {
                 on_by_off: Spread::of(pairs.iter().map(|pair| of(&pair.on) / of(&pair.off)))?,
             })
         });
-        Self { case, rows: rows.collect(), pairs }
+        Self { case, footprint: None, rows: rows.collect(), pairs }
     }
 
     fn markdown(&self, null: bool) -> Vec<String> {
@@ -118,8 +121,15 @@ impl CaseReport {
         {
             let target = self.case.target();
             let met = if throughput.on_by_off.median >= target { "reached" } else { "NOT reached" };
-            lines.extend([String::new(), format!("Target: at least {target} of the requests/s without baton: {met}.")]);
+            let against = if self.case.is_watched() { "a watching client" } else { "baton" };
+            lines.extend([
+                String::new(),
+                format!("Target: at least {target} of the requests/s without {against}: {met}."),
+            ]);
             lines.push(self.carried());
+            lines.extend(self.footprint.map(|footprint| {
+                format!("Resident memory of the daemon: {}, of at most 60 MB.", megabytes(footprint.resident_bytes))
+            }));
         }
         lines
     }
@@ -130,7 +140,7 @@ impl CaseReport {
         let (carried, requests) = (sum(|run| run.carried), sum(|run| run.requests));
         let wanted = if self.case.carries() { requests } else { 0 };
         let mark = if carried == wanted { "" } else { " UNEXPECTED" };
-        format!("With baton on, {carried} of {requests} requests carried their header; {wanted} should.{mark}")
+        format!("On, {carried} of {requests} requests carried their header; {wanted} should.{mark}")
     }
 }
 

@@ -7,10 +7,11 @@ mod message;
 mod relay;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
 pub(super) use load::Measured;
@@ -32,6 +33,11 @@ pub(crate) enum Peer {
         #[arg(long)]
         backend: SocketAddr,
     },
+    /// Asks a daemon for flow events, and never reads them
+    Stall {
+        #[arg(long)]
+        socket: PathBuf,
+    },
     /// Sends requests, one at a time on each connection, and prints what it measured as JSON
     Load {
         #[arg(long)]
@@ -48,10 +54,19 @@ pub(crate) enum Peer {
     },
 }
 
+/// Holds a connection to `socket` until the process is ended.
+fn stall(socket: &Path) -> Result<()> {
+    let _held = UnixStream::connect(socket).with_context(|| format!("no daemon at {}", socket.display()))?;
+    loop {
+        std::thread::park();
+    }
+}
+
 pub(crate) fn run(peer: Peer) -> Result<()> {
     match peer {
         Peer::Backend { port } => backend::run(port),
         Peer::Relay { port, backend } => relay::run(port, backend),
+        Peer::Stall { socket } => stall(&socket),
         Peer::Load { target, connections, warm_up_seconds, seconds, observe } => load::run(&load::Plan {
             target,
             connections,
