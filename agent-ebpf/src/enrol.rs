@@ -18,7 +18,7 @@ use baton_common::socket::{Socket, role};
 
 use crate::kernel::{Tcp, current_ids};
 use crate::maps::{CGROUPS, MEMBERS, SOCKETS, WORKLOADS};
-use crate::{context, flow, leave};
+use crate::{context, flow, leave, log};
 
 /// `AF_INET` (include/linux/socket.h).
 const AF_INET: u32 = 2;
@@ -90,6 +90,9 @@ fn establish(ops: *mut bpf_sock_ops, sk: *mut c_void, role: u8) -> Option<(Tcp, 
     identify(ops, socket, workload);
     socket.role = role;
     socket.request.flags = IN_REQUEST;
+    if log::is_on() {
+        log::enrolled(socket);
+    }
     Some((tcp, socket))
 }
 
@@ -102,6 +105,9 @@ fn connected(ops: *mut bpf_sock_ops, sk: *mut c_void) {
         unsafe { bpf_sock_hash_update(ops, ptr::from_ref(&MEMBERS).cast_mut().cast(), (&raw mut cookie).cast(), 0) };
     if refused != 0 {
         flow::count(socket.workload, counter::NOT_ENROLLED as u32);
+        if log::is_on() {
+            log::refused(socket, refused);
+        }
         return;
     }
     let flags = SockOpsContext::new(ops).cb_flags() | BPF_SOCK_OPS_RTT_CB_FLAG;

@@ -25,7 +25,7 @@ use baton_common::socket::{Socket, role};
 
 use crate::kernel::Tcp;
 use crate::maps::{FROZEN, MEMBERS, SETTINGS};
-use crate::{enrol, policy};
+use crate::{enrol, log, policy};
 
 /// Whether a member with this state has no reason to be one.
 #[inline(always)]
@@ -84,7 +84,11 @@ pub(crate) fn acknowledged(ops: *mut bpf_sock_ops, sk: *mut c_void) {
     // made good here.
     if !cure || tcp.is_nonblocking() && !tcp.has_ingress() {
         // SAFETY: the context is valid.
-        remove(unsafe { bpf_get_socket_cookie(ops.cast()) });
+        let cookie = unsafe { bpf_get_socket_cookie(ops.cast()) };
+        remove(cookie);
+        if log::is_on() {
+            log::left(cookie);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod flow;
 mod inbound;
 mod kernel;
 mod leave;
+mod log;
 mod maps;
 mod outbound;
 mod policy;

@@ -221,7 +221,7 @@ pub struct Event {
     pub time: u64,
     /// The causing context, or 0.
     pub context: u64,
-    /// Bits of the names found or inserted.
+    /// Bits of the names found or inserted; with [`Verdict::AlreadyPresent`], of those that the application sent.
     pub names: u64,
     /// The socket's cookie.
     pub cookie: u64,

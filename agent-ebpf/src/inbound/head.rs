@@ -13,7 +13,7 @@ use baton_common::words::literal;
 use crate::context::{executor, goroutine, process, python, runtime, slot, turn};
 use crate::flow::{self, Flow};
 use crate::kernel::{Tcp, is_only_thread};
-use crate::{clock, policy};
+use crate::{clock, log, policy};
 
 /// The head on `socket` is complete: its context begins and is current for the
 /// thread `tid` that read the end of it.
@@ -191,6 +191,9 @@ pub(super) fn lose(socket: &mut Socket, reason: Reason) {
     }
     socket.request.phase = phase::LOST;
     flow::count_inbound_loss(socket.workload, reason);
+    if log::is_on() {
+        log::not_followed(socket, reason);
+    }
     // SAFETY: no arguments.
     let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
     unknown_work(socket, tgid, clock::new_id());

@@ -61,7 +61,8 @@ pub(super) fn insert(insertion: &mut Insertion<'_>) -> u32 {
         Ok(context) => context,
         Err(reason) => {
             if own != 0 {
-                verdict::report(socket, Verdict::AlreadyPresent, Reason::None, 0, 0);
+                let names = socket.request.present;
+                verdict::report(socket, Verdict::AlreadyPresent, Reason::None, 0, names);
             } else {
                 verdict::report(socket, Verdict::Lost, reason, claim.id, 0);
             }
@@ -72,8 +73,12 @@ pub(super) fn insert(insertion: &mut Insertion<'_>) -> u32 {
     let (have, skip) = unsafe { ((*context).have, (*context).unsafe_names | own) };
     let wanted = have & !skip;
     if wanted == 0 {
-        let verdict = if have & own != 0 { Verdict::AlreadyPresent } else { Verdict::NothingToInsert };
-        verdict::report(socket, verdict, Reason::None, claim.id, 0);
+        let (verdict, names) = if have & own != 0 {
+            (Verdict::AlreadyPresent, socket.request.present)
+        } else {
+            (Verdict::NothingToInsert, 0)
+        };
+        verdict::report(socket, verdict, Reason::None, claim.id, names);
         return 0;
     }
     match put(insertion, context, &claim, skip) {

@@ -16,6 +16,7 @@ use super::signals::Signals;
 use super::{cgroup, plan};
 use crate::cli::Exec;
 use crate::datapath::load::{Datapath, Options};
+use crate::datapath::messages::Messages;
 use crate::datapath::workload::Workloads;
 use crate::datapath::{probe, selftest};
 use crate::failure::Failure;
@@ -39,6 +40,7 @@ pub(crate) async fn run(exec: Exec) -> anyhow::Result<u8> {
     let mut signals = Signals::take()?;
     let mut datapath = Datapath::load(Options::of(&plan), &plan.headers.table()?)?;
     selftest::choose(&mut datapath)?;
+    let mut messages = datapath.take_messages()?;
     let mut tracker = Tracker::new(&mut datapath)?;
     let own = cgroup::Own::create()?;
     let mut workloads = Workloads::default();
@@ -56,7 +58,7 @@ pub(crate) async fn run(exec: Exec) -> anyhow::Result<u8> {
             flows.write(&mut reader, &workloads);
         }
     };
-    let status = attend(&mut signals, &mut child, &mut tracker, &mut datapath, &mut write_flows).await;
+    let status = attend(&mut signals, &mut child, &mut tracker, &mut datapath, &mut messages, &mut write_flows).await;
     write_flows();
     let summary = Summary::of(&mut datapath, &workloads)?;
     if let Ended::Waiting(process) = guard.finish(PATIENCE) {
@@ -123,6 +125,7 @@ async fn attend(
     child: &mut Child,
     tracker: &mut Tracker,
     datapath: &mut Datapath,
+    messages: &mut Messages,
     mut tick: impl FnMut(),
 ) -> anyhow::Result<ExitStatus> {
     let mut ticks = tokio::time::interval(TICK);
@@ -139,6 +142,7 @@ async fn attend(
                     let _ = kill(Pid::from_raw(child.id().cast_signed()), received.signal);
                 }
             }
+            () = messages.told() => {}
             news = tracker.news() => {
                 news?;
                 tracker.read(datapath)?;

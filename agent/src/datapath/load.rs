@@ -14,10 +14,11 @@ use baton_common::runtime::{Object, Python};
 use baton_common::socket::Socket;
 
 use super::gate::Gate;
+use super::messages::Messages;
 use super::pins::Pins;
 use super::pod::Raw;
 use super::uprobe::Uprobes;
-use super::{bpf, clock, layout};
+use super::{bpf, clock, layout, messages};
 use crate::control::plan::Plan;
 use crate::failure::{Failure, chain};
 
@@ -94,12 +95,15 @@ impl Datapath {
 
     fn load_with(options: Options, names: &Names, pins: Option<Pins>) -> anyhow::Result<Self> {
         let offsets = Raw(layout::resolve()?);
+        let log_level = messages::level();
         let mut loader = EbpfLoader::new();
         for (map, path) in pins.iter().flat_map(Pins::maps) {
             loader.map_pin_path(map, path);
         }
         let ebpf = loader
             .override_global("LAYOUT", &offsets, true)
+            .override_global(aya_log::LEVEL, &log_level, true)
+            .map_max_entries("AYA_LOGS", messages::room(log_level))
             .map_max_entries("CONTEXTS", options.contexts)
             .map_max_entries("FREE_SLOTS", options.contexts)
             .load(OBJECT)
@@ -112,6 +116,14 @@ impl Datapath {
         datapath.load_programs()?;
         give_memory_back();
         Ok(datapath)
+    }
+
+    /// What reads the kernel side's own messages. To be taken once, in the daemon's event loop.
+    ///
+    /// # Errors
+    /// If the kernel does not let them be read.
+    pub(crate) fn take_messages(&mut self) -> anyhow::Result<Messages> {
+        Messages::take(&mut self.ebpf)
     }
 
     fn load_programs(&mut self) -> anyhow::Result<()> {

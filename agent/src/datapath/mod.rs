@@ -10,6 +10,7 @@ pub(crate) mod freeze;
 mod gate;
 pub(crate) mod layout;
 pub(crate) mod load;
+pub(crate) mod messages;
 pub(crate) mod pins;
 pub(crate) mod pod;
 pub(crate) mod probe;

@@ -45,7 +45,7 @@ pub(crate) struct FlowEvent {
     /// What all requests on one connection have in common, where they have.
     #[serde(default)]
     pub(crate) connection: Option<String>,
-    /// Names that were found (inbound) or inserted (outbound).
+    /// Names that were found (inbound) or inserted (outbound; where the application had sent them, those).
     pub(crate) headers: Vec<String>,
     /// Inbound: what was found, by name, as far as there was room.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -21,6 +21,7 @@ use super::signals::Signals;
 use super::socket::Listener;
 use crate::cli::Run;
 use crate::datapath::load::{Datapath, Options};
+use crate::datapath::messages::Messages;
 use crate::datapath::pins::Pins;
 use crate::datapath::workload::{Desired, Workloads};
 use crate::datapath::{freeze, probe, selftest};
@@ -76,6 +77,7 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
         otlp::follow(&arguments.socket, endpoint)?;
     }
     let mut reader = Reader::new(datapath.take_events()?, &plan.headers);
+    let mut messages = datapath.take_messages()?;
     let tracker = Tracker::new(&mut datapath)?;
     let pods = Pods::begin(&arguments, &plan).await?;
     if let Some(pods) = &pods {
@@ -96,7 +98,7 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
         pods,
     };
     let ended = match daemon.begin(desired) {
-        Ok(()) => daemon.serve(&mut signals, &mut listener, &mut reader).await,
+        Ok(()) => daemon.serve(&mut signals, &mut listener, &mut reader, &mut messages).await,
         Err(error) => Err(error),
     };
     listener.close();
@@ -138,6 +140,7 @@ impl Daemon {
         signals: &mut Signals,
         listener: &mut Listener,
         reader: &mut Reader,
+        messages: &mut Messages,
     ) -> anyhow::Result<()> {
         let mut ticks = tokio::time::interval(TICK);
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
@@ -157,6 +160,7 @@ impl Daemon {
                     self.add_watcher(listener, reader, watcher)?;
                     self.tell_again(listener)?;
                 }
+                () = messages.told() => {}
                 news = self.tracker.news() => {
                     news?;
                     self.tracker.read(&mut self.datapath)?;

@@ -89,8 +89,13 @@ impl Spans {
         let (Some(context), Some(connection)) = (&event.context, &event.connection) else { return };
         let Some(cause) = self.inbound.get(context) else { return };
         let parent = Parent { span: cause.id, ..cause.parent };
-        let inserted = event.headers.iter().any(|name| name == TRACEPARENT);
-        if matches!(event.verdict.as_deref(), Some("already-present" | "injected")) && !inserted {
+        let is_named = event.headers.iter().any(|name| name == TRACEPARENT);
+        let sends_its_own = match event.verdict.as_deref() {
+            Some("already-present") => is_named,
+            Some("injected") => !is_named,
+            _ => false,
+        };
+        if sends_its_own {
             self.instrumented.insert(event.workload.clone(), now);
         }
         if self.outbound.len() >= MOST {
@@ -210,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_makes_its_own_spans_gets_none() {
-        for (verdict, headers) in [("already-present", &[][..]), ("injected", &["x-request-id"])] {
+        for (verdict, headers) in [("already-present", &[TRACEPARENT][..]), ("injected", &["x-request-id"])] {
             let front = inbound("front", "a", "10.0.0.9:1", "10.0.0.1:80");
             let ended = response(&front);
             assert_eq!(run([front, outbound("a", verdict, headers), ended]), []);
