@@ -113,7 +113,7 @@ fn guard(lifeline: &UnixStream, datapath: &mut Datapath, workloads: &mut Workloa
 /// Lets go of all that is the parent's: its terminal, files and sockets. Only
 /// descriptors of BPF objects and the lifeline stay.
 fn settle(lifeline: &UnixStream) {
-    use std::os::fd::{AsRawFd as _, OwnedFd};
+    use std::os::fd::AsRawFd as _;
     // A guard that cannot do one of these does its work none the less.
     let _ = setsid();
     let _ = SigSet::all().thread_block();
@@ -138,8 +138,9 @@ fn settle(lifeline: &UnixStream) {
         if number > 2 && number != lifeline.as_raw_fd() && !is_bpf {
             #[expect(unsafe_code, reason = "closing inherited descriptors")]
             // SAFETY: this process never uses what it holds of its parent's
-            // files again: it ends with exit(), after `clean_up`.
-            drop(unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(number) });
+            // files again: it ends with exit(), after `clean_up`. The listing's own is closed already, for which an
+            // OwnedFd would abort in a debug build.
+            let _ = unsafe { libc::close(number) };
         }
     }
 }
