@@ -60,7 +60,7 @@ pub(crate) async fn run(exec: Exec) -> anyhow::Result<u8> {
     };
     let status = attend(&mut signals, &mut child, &mut tracker, &mut datapath, &mut messages, &mut write_flows).await;
     write_flows();
-    let summary = Summary::of(&mut datapath, &workloads)?;
+    let summary = Summary::of(&datapath, &workloads)?;
     if let Ended::Waiting(process) = guard.finish(PATIENCE) {
         observe::say(&format!(
             "connections of processes that the command left behind have unread data; process {process} waits for them and then removes the rest of baton"

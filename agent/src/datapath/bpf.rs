@@ -11,8 +11,11 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd
 // enum bpf_cmd
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_PROG_LOAD: libc::c_int = 5;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_PROG_QUERY: libc::c_int = 16;
 const BPF_BTF_LOAD: libc::c_int = 18;
+const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+const BPF_MAP_UPDATE_BATCH: libc::c_int = 26;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_ITER_CREATE: libc::c_int = 33;
 
@@ -35,6 +38,35 @@ struct UpdateElem {
     key: u64,
     value: u64,
     flags: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Batch {
+    before: u64,
+    last: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    element_flags: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+struct ObjectInfo {
+    descriptor: u32,
+    size: u32,
+    info: u64,
+}
+
+/// `struct bpf_prog_info`, as far as it is looked at.
+#[repr(C)]
+#[derive(Default)]
+struct ProgramInfo {
+    others: [u64; 24],
+    run_time_ns: u64,
+    run_count: u64,
 }
 
 #[repr(C)]
@@ -146,6 +178,48 @@ pub(super) fn set_first(array: impl AsFd, file: impl AsFd) -> io::Result<()> {
         flags: 0,
     };
     bpf(BPF_MAP_UPDATE_ELEM, &mut attribute).map(drop)
+}
+
+/// Reads the elements of a per-CPU array from `first` on, as many as there is room for in `values`: of each element
+/// those of all `processors`, one after the other (Linux 5.13).
+pub(super) fn read_each(array: impl AsFd, first: u32, processors: usize, values: &mut [u64]) -> io::Result<()> {
+    let count = values.len() / processors.max(1);
+    // The kernel begins behind the key that it is given.
+    let before = first.wrapping_sub(1);
+    let (mut keys, mut last) = (vec![0u32; count], 0u32);
+    let mut attribute = Batch {
+        before: if first == 0 { 0 } else { &raw const before as u64 },
+        last: &raw mut last as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: u32::try_from(count).map_err(io::Error::other)?,
+        map: number(array),
+        ..Batch::default()
+    };
+    bpf(BPF_MAP_LOOKUP_BATCH, &mut attribute).map(drop)
+}
+
+/// Sets `count` elements of a per-CPU array to 0 on all `processors`, from `first` on (Linux 5.13).
+pub(super) fn clear_each(array: impl AsFd, first: u32, count: u32, processors: usize) -> io::Result<()> {
+    let keys: Vec<u32> = (first..first + count).collect();
+    let values = vec![0u64; keys.len() * processors];
+    let mut attribute = Batch {
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count,
+        map: number(array),
+        ..Batch::default()
+    };
+    bpf(BPF_MAP_UPDATE_BATCH, &mut attribute).map(drop)
+}
+
+/// How often a program has run, and for how many nanoseconds, while kernel.bpf_stats_enabled was on.
+pub(super) fn run_statistics(program: impl AsFd) -> io::Result<(u64, u64)> {
+    let mut info = ProgramInfo::default();
+    let size = u32::try_from(size_of_val(&info)).map_err(io::Error::other)?;
+    let mut attribute = ObjectInfo { descriptor: number(program), size, info: &raw mut info as u64 };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attribute)?;
+    Ok((info.run_count, info.run_time_ns))
 }
 
 /// Whether a stream verdict is attached to a SOCKHASH (Linux 5.19).

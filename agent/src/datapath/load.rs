@@ -7,7 +7,6 @@ use aya::programs::{BtfTracePoint, CgroupSkb, Program, SkMsg, SkSkb, SockOps};
 use aya::util::nr_cpus;
 use aya::{Btf, Ebpf, EbpfLoader};
 use baton_common::attribution::Claim;
-use baton_common::flow::counter;
 use baton_common::names::Names;
 use baton_common::policy::{Settings, Workload};
 use baton_common::runtime::{Object, Python};
@@ -63,7 +62,7 @@ impl Options {
 pub(crate) struct Datapath {
     /// Where the SOCKHASH is pinned. The first to go.
     gate: Option<Gate>,
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     pub(super) uprobes: Uprobes,
     options: Options,
     cure: bool,
@@ -182,8 +181,13 @@ impl Datapath {
         self.cure
     }
 
+    /// Context slots that there are.
+    pub(super) const fn slot_count(&self) -> u32 {
+        self.options.contexts
+    }
+
     /// Whether sockets may become members, with the cure, while they are in use.
-    pub(super) const fn is_cut(&self) -> bool {
+    pub(crate) const fn is_cut(&self) -> bool {
         self.cut
     }
 
@@ -335,18 +339,6 @@ impl Datapath {
         clear::<Raw<Claim>>(self.map("TASKS")?, id);
         clear::<Raw<Claim>>(self.map("GO_CONNECTIONS")?, id);
         Ok(())
-    }
-
-    /// A workload's counters, summed over all processors; see [`counter`].
-    pub(crate) fn counters(&mut self, workload: u32) -> anyhow::Result<Vec<u64>> {
-        (0..counter::COUNT).map(|index| self.counter(workload, index)).collect()
-    }
-
-    /// One of a workload's counters.
-    pub(crate) fn counter(&mut self, workload: u32, index: usize) -> anyhow::Result<u64> {
-        let counters: PerCpuArray<&mut MapData, u64> = self.map("COUNTERS")?;
-        let index = u32::try_from(workload as usize * counter::COUNT + index)?;
-        Ok(counters.get(&index, 0)?.iter().sum())
     }
 }
 

@@ -4,6 +4,7 @@
 pub(crate) mod adopt;
 mod bpf;
 mod clock;
+pub(crate) mod counters;
 mod descriptors;
 pub(crate) mod drain;
 pub(crate) mod freeze;
@@ -16,5 +17,6 @@ pub(crate) mod pod;
 pub(crate) mod probe;
 pub(crate) mod selftest;
 mod tcp;
+mod totals;
 pub(crate) mod uprobe;
 pub(crate) mod workload;

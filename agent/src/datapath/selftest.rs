@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use aya::maps::Array;
 use baton_common::attribution::{Claim, Context, state};
-use baton_common::flow::counter;
+use baton_common::flow::Reason;
 use baton_common::head::IN_REQUEST;
 use baton_common::policy::{AddressKey, EGRESS, KEY_BITS, Workload, mapped};
 use baton_common::socket::{Socket, role};
@@ -210,11 +210,8 @@ fn inserts(datapath: &mut Datapath) -> anyhow::Result<()> {
     let counters = datapath.counters(SELF_TEST)?;
     pair.leave(datapath)?;
     if read.is_err() || arrived != expected {
-        let lost = counters.iter().enumerate().skip(counter::OUTBOUND_LOST).find(|(_, count)| **count > 0);
-        let why = lost.map_or_else(String::new, |(index, _)| {
-            let reason = u8::try_from(index - counter::OUTBOUND_LOST).unwrap_or(0);
-            format!(" ({})", baton_common::flow::Reason::from_raw(reason).name())
-        });
+        let lost = Reason::ALL.iter().find(|reason| counters.lost(**reason) > 0);
+        let why = lost.map_or_else(String::new, |reason| format!(" ({})", reason.name()));
         return Err(Failure::SelfTest(format!("an inserted header line did not arrive as it should{why}")).into());
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Attaches workloads: the link, the cgroup's id, the address policy.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -12,14 +13,16 @@ use aya::programs::links::CgroupAttachMode;
 use aya::programs::sock_ops::SockOpsLinkId;
 use baton_common::policy::{AddressKey, MAX_WORKLOADS, Workload};
 
+use super::counters::Counts;
 use super::load::Datapath;
 use super::pod::Raw;
+use super::totals::Totals;
 use crate::config::Attribution;
 use crate::config::addresses::Addresses;
 use crate::control::cgroup;
 
 /// Index of the self-test's own sockets; the workloads have those below it.
-pub(super) const SELF_TEST: u32 = MAX_WORKLOADS as u32 - 1;
+pub(crate) const SELF_TEST: u32 = MAX_WORKLOADS as u32 - 1;
 
 /// What a workload is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +58,7 @@ pub(crate) struct Attached {
 pub(crate) struct Workloads {
     attached: Vec<Attached>,
     generations: u32,
+    totals: Totals,
 }
 
 impl Workloads {
@@ -73,12 +77,48 @@ impl Workloads {
         self.attached.iter().find(|workload| workload.index == index).map_or("", |workload| &workload.desired.name)
     }
 
+    /// What all workloads have counted since this process began, those that are gone included.
+    ///
+    /// # Errors
+    /// If the kernel does not let it be read.
+    pub(crate) fn total(&self, datapath: &Datapath) -> anyhow::Result<Counts> {
+        self.totals.all(datapath)
+    }
+
+    /// Some counters of all workloads together, as [`Self::total`] has them.
+    ///
+    /// # Errors
+    /// As [`Self::total`].
+    pub(crate) fn sum(&self, datapath: &mut Datapath, counters: &[usize]) -> anyhow::Result<u64> {
+        self.totals.sum(datapath, counters)
+    }
+
+    /// What the attached workloads have counted, by name. Who is attached with other settings goes on counting.
+    ///
+    /// # Errors
+    /// As [`Self::total`].
+    pub(crate) fn counts(&mut self, datapath: &Datapath) -> anyhow::Result<BTreeMap<String, Counts>> {
+        self.forget_gone();
+        let mut counts: BTreeMap<String, Counts> = BTreeMap::new();
+        for workload in &self.attached {
+            let name = &workload.desired.name;
+            let before = || self.totals.before(name).cloned().unwrap_or_default();
+            *counts.entry(name.clone()).or_insert_with(before) += &datapath.counters(workload.index)?;
+        }
+        Ok(counts)
+    }
+
+    fn forget_gone(&mut self) {
+        self.totals.keep(|name| self.attached.iter().any(|workload| workload.desired.name == name));
+    }
+
     /// Attaches to a workload. It is not followed before it is switched on.
     pub(crate) fn attach(&mut self, datapath: &mut Datapath, desired: Desired) -> anyhow::Result<()> {
         let id = cgroup::check(&desired.cgroup)?;
         let index = (0..SELF_TEST)
             .find(|index| self.attached.iter().all(|workload| workload.index != *index))
             .with_context(|| format!("{SELF_TEST} workloads are attached, which is the most there can be"))?;
+        self.totals.give(datapath, index)?;
         {
             let mut addresses = addresses(datapath)?;
             for (bits, key) in desired.addresses.keys(index as u16) {
@@ -102,7 +142,8 @@ impl Workloads {
     }
 
     /// Switches on what was attached after `before` was the newest.
-    pub(crate) fn switch_on(&self, datapath: &mut Datapath, before: u32) -> anyhow::Result<()> {
+    pub(crate) fn switch_on(&mut self, datapath: &mut Datapath, before: u32) -> anyhow::Result<()> {
+        self.forget_gone();
         for workload in self.attached.iter().filter(|workload| workload.generation > before) {
             let attribution = workload.desired.attribution.into();
             let settings = Workload {
@@ -135,6 +176,7 @@ impl Workloads {
         };
         let workload = self.attached.remove(position);
         datapath.set_workload(workload.index, Workload::default())?;
+        self.totals.part(datapath, workload.index, &workload.desired.name)?;
         // The directory may be gone already, and with it the link's target.
         let _ = datapath.cgroups()?.remove(&workload.id);
         datapath.sock_ops()?.detach(workload.enrols).context("failed to detach sock_ops")?;

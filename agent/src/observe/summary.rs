@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_common::flow::{Reason, counter};
+use baton_common::flow::{Reason, Verdict, counter};
 use serde::Serialize;
 
 use crate::datapath::load::Datapath;
@@ -28,29 +28,24 @@ pub(crate) struct Summary {
 
 impl Summary {
     /// Reads the counters.
-    pub(crate) fn of(datapath: &mut Datapath, workloads: &Workloads) -> anyhow::Result<Self> {
-        let mut sum = vec![0; counter::COUNT];
-        for workload in workloads.iter() {
-            for (total, count) in sum.iter_mut().zip(datapath.counters(workload.index)?) {
-                *total += count;
-            }
-        }
-        let by_reason = |first: usize| {
-            let of = |reason: &Reason| (reason.name(), sum[first + *reason as usize]);
-            Reason::ALL.iter().map(of).filter(|(_, count)| *count > 0).collect::<BTreeMap<_, _>>()
+    pub(crate) fn of(datapath: &Datapath, workloads: &Workloads) -> anyhow::Result<Self> {
+        let sum = workloads.total(datapath)?;
+        let by_reason = |count: &dyn Fn(Reason) -> u64| {
+            let counts = Reason::ALL.iter().map(|reason| (reason.name(), count(*reason)));
+            counts.filter(|(_, count)| *count > 0).collect::<BTreeMap<_, _>>()
         };
         Ok(Self {
             event: "summary",
-            inbound: sum[counter::INBOUND],
-            outbound: sum[counter::OUTBOUND],
-            injected: sum[counter::INJECTED],
-            already_present: sum[counter::ALREADY_PRESENT],
-            nothing_to_insert: sum[counter::NOTHING_TO_INSERT],
-            lost: by_reason(counter::OUTBOUND_LOST),
-            not_followed: by_reason(counter::INBOUND_LOST),
-            lines_dropped: sum[counter::LINES_DROPPED],
-            events_dropped: sum[counter::EVENTS_DROPPED],
-            not_enrolled: sum[counter::NOT_ENROLLED],
+            inbound: sum.get(counter::INBOUND),
+            outbound: sum.get(counter::OUTBOUND),
+            injected: sum.outbound(Verdict::Injected),
+            already_present: sum.outbound(Verdict::AlreadyPresent),
+            nothing_to_insert: sum.outbound(Verdict::NothingToInsert),
+            lost: by_reason(&|reason| sum.lost(reason)),
+            not_followed: by_reason(&|reason| sum.not_followed(reason)),
+            lines_dropped: sum.get(counter::LINES_DROPPED),
+            events_dropped: sum.get(counter::EVENTS_DROPPED),
+            not_enrolled: sum.get(counter::NOT_ENROLLED),
         })
     }
 

@@ -1,7 +1,5 @@
 //! Flow events for those who watch.
 
-use std::collections::HashMap;
-
 use baton_common::flow::counter;
 use tokio::net::UnixStream;
 
@@ -12,22 +10,6 @@ use crate::observe::event::Reader;
 /// Most flow events of a workload in a second on one processor, of requests that lost nothing, and of losses: what
 /// people can use, and what costs a busy workload little.
 const MOST: u32 = 2000;
-
-/// Flow events that were ever skipped, by the numbers of the times that workloads were switched on, as of the last look.
-#[derive(Debug, Default)]
-pub(super) struct Skipped(HashMap<u32, u64>);
-
-impl Skipped {
-    /// What is new since the last look. What a workload has when it is first seen is of one that had its place before.
-    fn update(&mut self, now: HashMap<u32, u64>) -> u64 {
-        let new = |(generation, count): (&u32, &u64)| {
-            self.0.get(generation).map_or(0, |before| count.saturating_sub(*before))
-        };
-        let sum = now.iter().map(new).sum();
-        self.0 = now;
-        sum
-    }
-}
 
 impl Daemon {
     /// Somebody watches from now on.
@@ -49,30 +31,10 @@ impl Daemon {
 
     /// Tells who watches how many flow events are missing since the last time.
     pub(super) fn tell_skipped(&mut self, listener: &mut Listener) -> anyhow::Result<()> {
-        let mut now = HashMap::new();
-        for workload in self.workloads.iter() {
-            let mut count = 0;
-            for counter in [counter::EVENTS_SKIPPED, counter::EVENTS_DROPPED] {
-                count += self.datapath.counter(workload.index, counter)?;
-            }
-            now.insert(workload.generation, count);
-        }
-        listener.miss(self.skipped.update(now));
+        let counters = [counter::EVENTS_SKIPPED, counter::EVENTS_DROPPED];
+        let skipped = self.workloads.sum(&mut self.datapath, &counters)?;
+        listener.miss(skipped.saturating_sub(self.skipped));
+        self.skipped = skipped;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_new_is_told_once() {
-        let mut skipped = Skipped::default();
-        assert_eq!(skipped.update([(1, 7), (2, 1)].into()), 0);
-        assert_eq!(skipped.update([(1, 9), (2, 1)].into()), 2);
-        // The second is gone, and a third has its place and its counters.
-        assert_eq!(skipped.update([(1, 10), (3, 5)].into()), 1);
-        assert_eq!(skipped.update([(1, 10), (3, 6)].into()), 1);
     }
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use self::adoption::Adoption;
-use self::events::Skipped;
 use self::pods::Pods;
 use super::cgroup;
 use super::guard::{Ended, Guard};
@@ -52,7 +51,8 @@ struct Daemon {
     waiting: bool,
     leaving: Leaving,
     adoption: Adoption,
-    skipped: Skipped,
+    /// Flow events that were ever skipped or dropped, as of the last look.
+    skipped: u64,
     /// With `--kubernetes`.
     pods: Option<Pods>,
 }
@@ -94,7 +94,7 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
         waiting: false,
         leaving: Leaving::default(),
         adoption: Adoption::default(),
-        skipped: Skipped::default(),
+        skipped: 0,
         pods,
     };
     let ended = match daemon.begin(desired) {
