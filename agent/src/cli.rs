@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ use crate::observe::otlp::Endpoint;
 
 /// Where the daemon listens and `baton watch` asks.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/baton/baton.sock";
+
+/// Where the kubelet and Prometheus ask the daemon of a node.
+const DEFAULT_HEALTH: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9640);
 
 /// Carries request headers through unmodified applications, with eBPF.
 #[derive(Debug, Parser)]
@@ -104,9 +107,9 @@ pub(crate) struct Run {
     /// The cgroup v2 directory below which the pods' are [default: the root of the hierarchy]
     #[arg(long, value_name = "DIR", requires = "kubernetes")]
     pub(crate) cgroup_root: Option<PathBuf>,
-    /// Where to answer /healthz and /readyz, with --kubernetes
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9640")]
-    pub(crate) health: SocketAddr,
+    /// Where to answer /healthz, /readyz and /metrics [default: 0.0.0.0:9640 with --kubernetes, else nowhere]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) health: Option<SocketAddr>,
     /// Keep what open connections need in DIR of a BPF file system (/sys/fs/bpf/baton) when all of
     /// baton is killed at once, as in a container; the next daemon with DIR takes them over
     #[arg(long, value_name = "DIR")]
@@ -121,6 +124,13 @@ pub(crate) struct Run {
     /// Report in JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl Run {
+    /// Where health and metrics are to be answered, if anywhere.
+    pub(crate) fn health_address(&self) -> Option<SocketAddr> {
+        self.health.or_else(|| self.kubernetes.then_some(DEFAULT_HEALTH))
+    }
 }
 
 /// Where flow events come from.

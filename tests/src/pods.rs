@@ -143,6 +143,11 @@ impl Node {
         self.process.signal(Signal::SIGHUP)
     }
 
+    /// Where it answers health probes and gives metrics.
+    pub fn address(&self) -> SocketAddr {
+        self.health
+    }
+
     /// The status of the answer to a probe.
     pub fn health(&self, path: &str) -> Result<u16> {
         let mut stream = TcpStream::connect(self.health).context("nobody answers health probes")?;

@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`, for the kubelet's probes.
+//! `/healthz` and `/readyz`, for the kubelet's probes, and `/metrics`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,19 +7,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 
+use super::scrape::{self, Asked, Asking};
+
 /// Whether the daemon does its work; it starts as not ready.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Health {
     ready: Arc<AtomicBool>,
+    asking: Asking,
 }
 
 impl Health {
+    /// Makes it, and the end where the daemon is asked for metrics.
+    pub(super) fn new() -> (Self, Asked) {
+        let (asking, asked) = scrape::channel();
+        (Self { ready: Arc::default(), asking }, asked)
+    }
+
     /// Says whether all is attached and known.
     pub(crate) fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// Whether all is attached and known.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
     }
 
     /// Answers at `address` as long as this process lives. `/healthz` is
@@ -35,6 +49,10 @@ impl Health {
         let routes = Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
+            .route(
+                "/metrics",
+                get(async |State(health): State<Self>, headers: HeaderMap| health.asking.metrics(&headers).await),
+            )
             .with_state(self.clone());
         tokio::spawn(async move {
             // It ends with the process.
@@ -45,7 +63,7 @@ impl Health {
 }
 
 async fn ready(State(health): State<Health>) -> (StatusCode, &'static str) {
-    if health.ready.load(Ordering::Relaxed) {
+    if health.is_ready() {
         (StatusCode::OK, "ready\n")
     } else {
         (

@@ -9,5 +9,6 @@ mod leaving;
 mod namespace;
 pub(crate) mod plan;
 pub(crate) mod run;
+mod scrape;
 mod signals;
 mod socket;

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::observe::flow::{FlowEvent, Kind};
+use crate::observe::metrics::Watching;
 
 /// Most bytes that wait for one watcher; it misses events beyond that.
 const BACKLOG: usize = 1 << 20;
@@ -27,6 +28,8 @@ pub(crate) struct Listener {
     listener: UnixListener,
     path: PathBuf,
     watchers: Vec<Watcher>,
+    told: u64,
+    missed: u64,
 }
 
 impl Listener {
@@ -47,7 +50,7 @@ impl Listener {
         }
         let listener = UnixListener::bind(path).with_context(|| format!("failed to listen at {}", path.display()))?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Self { listener, path: path.to_owned(), watchers: Vec::new() })
+        Ok(Self { listener, path: path.to_owned(), watchers: Vec::new(), told: 0, missed: 0 })
     }
 
     /// Waits for a watcher.
@@ -68,8 +71,14 @@ impl Listener {
     /// Sends `event` to all watchers.
     pub(crate) fn send(&mut self, event: &FlowEvent) -> anyhow::Result<()> {
         let (line, requests) = (line(event)?, u64::from(event.kind != Kind::Response));
-        self.watchers.iter_mut().for_each(|watcher| watcher.add(&line, requests));
+        self.told += requests;
+        self.missed += self.watchers.iter_mut().map(|watcher| watcher.add(&line, requests)).sum::<u64>();
         Ok(())
+    }
+
+    /// What metrics say of watchers.
+    pub(crate) const fn watching(&self) -> Watching {
+        Watching { watchers: self.watchers.len(), told: self.told, missed: self.missed }
     }
 
     /// So many flow events are missing for all watchers.
@@ -80,14 +89,18 @@ impl Listener {
     /// Tells all watchers something that is no flow event.
     pub(crate) fn tell(&mut self, notice: &serde_json::Value) -> anyhow::Result<()> {
         let line = line(notice)?;
-        self.watchers.iter_mut().for_each(|watcher| watcher.add(&line, 0));
+        for watcher in &mut self.watchers {
+            watcher.add(&line, 0);
+        }
         Ok(())
     }
 
     /// Tells the watcher that came last.
     pub(crate) fn tell_newest(&mut self, notice: &serde_json::Value) -> anyhow::Result<()> {
         let line = line(notice)?;
-        self.watchers.iter_mut().last().into_iter().for_each(|watcher| watcher.add(&line, 0));
+        if let Some(watcher) = self.watchers.last_mut() {
+            watcher.add(&line, 0);
+        }
         Ok(())
     }
 
@@ -110,14 +123,15 @@ fn line(said: &impl serde::Serialize) -> anyhow::Result<Vec<u8>> {
 }
 
 impl Watcher {
-    /// Adds a line that tells of so many `requests`.
-    fn add(&mut self, line: &[u8], requests: u64) {
+    /// Adds a line that tells of so many `requests`. Returns how many of them are missing.
+    fn add(&mut self, line: &[u8], requests: u64) -> u64 {
         if self.backlog.len() + line.len() > BACKLOG {
             self.missed += requests;
-            return;
+            return requests;
         }
         self.admit();
         self.backlog.extend_from_slice(line);
+        0
     }
 
     /// Says what is missing.
@@ -146,5 +160,35 @@ impl Watcher {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_watcher_misses_is_counted_for_metrics() -> anyhow::Result<()> {
+        let path = std::env::temp_dir().join(format!("baton-socket-{}", std::process::id()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut listener = Listener::open(&path)?;
+            // It never reads.
+            let (watcher, _kept) = UnixStream::pair()?;
+            listener.add(watcher);
+            let (event, mut missed) = (FlowEvent { path: "/".repeat(1000), ..FlowEvent::default() }, 0);
+            let fit = BACKLOG / line(&event)?.len();
+            for number in 1..=fit + 5 {
+                listener.send(&event)?;
+                missed = listener.watching().missed;
+                anyhow::ensure!(missed == number.saturating_sub(fit) as u64, "{missed} of {number}");
+            }
+            let response = FlowEvent { kind: Kind::Response, ..event };
+            listener.send(&response)?;
+            let now = listener.watching();
+            assert_eq!(now, Watching { watchers: 1, told: (fit + 5) as u64, missed });
+            listener.close();
+            Ok(())
+        })
     }
 }

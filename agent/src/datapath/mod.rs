@@ -16,6 +16,7 @@ pub(crate) mod pins;
 pub(crate) mod pod;
 pub(crate) mod probe;
 pub(crate) mod selftest;
+pub(crate) mod statistics;
 mod tcp;
 mod totals;
 pub(crate) mod uprobe;

@@ -98,6 +98,11 @@ impl Uprobes {
         Ok(Self { programs: probes.collect(), types, multi: None })
     }
 
+    /// Those that are in the kernel.
+    pub(super) fn loaded(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
+        self.programs.iter().filter_map(|(name, prepared)| Some((name.as_str(), prepared.loaded.as_ref()?.as_fd())))
+    }
+
     /// Loads all. Returns whether uprobe_multi links will do.
     fn load_all(&mut self) -> anyhow::Result<bool> {
         for (name, prepared) in &mut self.programs {

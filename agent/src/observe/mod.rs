@@ -9,6 +9,7 @@ pub(crate) mod flows;
 mod journey;
 mod line;
 mod live;
+pub(crate) mod metrics;
 pub(crate) mod names;
 mod open;
 pub(crate) mod otlp;

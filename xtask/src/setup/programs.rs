@@ -55,6 +55,9 @@ const PROGRAMS: &[Program] = &[
     Program { packages: &["redis-server"], present: || has("redis-server"), purposes: TESTED },
     Program { packages: &["postgresql"], present: has_postgres, purposes: TESTED },
     Program { packages: &["iproute2"], present: || has("ip"), purposes: TESTED },
+    // With promtool, which is in no package of its own. Where systemd runs, this package also starts Prometheus as a
+    // service on port 9090; the tests start one of their own, on another port.
+    Program { packages: &["prometheus"], present: || has("prometheus") && has("promtool"), purposes: TESTED },
     Program { packages: &["openssl"], present: || has("openssl"), purposes: TESTED },
     // Kubernetes itself is built from source, see `cluster`.
     Program { packages: &["etcd-server"], present: || has("etcd"), purposes: CLUSTERED },

@@ -100,6 +100,11 @@ impl Kubernetes {
         self.cluster.is_lost()
     }
 
+    /// Pods whose cgroups have not come.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Whether a pod is waited for whose cgroup has not come, or the kubelet's
     /// directory is not found.
     pub(crate) fn is_waiting(&self) -> bool {
@@ -126,7 +131,7 @@ impl Kubernetes {
                 Choice::Off => {}
                 Choice::Refused(problem) => {
                     let object = namespace.filter(|_| problem.of_namespace).unwrap_or(pod);
-                    wanted.notices.push(Notice::about(object, "PropagationRefused", problem.text));
+                    wanted.notices.push(Notice::about(object, report::REFUSED, problem.text));
                 }
                 Choice::On(settings) => match self.tree.directory(pod.cgroup_id()) {
                     Some(directory) => wanted.workloads.push(Desired {
@@ -139,7 +144,7 @@ impl Kubernetes {
                     None => {
                         let since = self.waiting.get(&pod.uid).copied().unwrap_or_else(Instant::now);
                         if since.elapsed() > PATIENCE {
-                            wanted.notices.push(Notice::about(pod, "NotEnrolled", self.missing(pod)));
+                            wanted.notices.push(Notice::about(pod, report::NOT_ENROLLED, self.missing(pod)));
                         }
                         waiting.insert(pod.uid.clone(), since);
                     }
@@ -187,6 +192,6 @@ impl Kubernetes {
     /// The pod of the workload called `name`, for a notice about it.
     pub(crate) fn notice(&self, name: &str, text: String) -> Option<Notice> {
         let pod = self.cluster.here.iter().find(|pod| pod.full_name() == name)?;
-        Some(Notice::about(pod, "NotEnrolled", format!("not enrolled: {text}")))
+        Some(Notice::about(pod, report::NOT_ENROLLED, format!("not enrolled: {text}")))
     }
 }

@@ -11,6 +11,15 @@ use kube::api::{Api, ObjectMeta, PostParams};
 
 use super::object::Object;
 
+/// The reasons of all notices.
+pub(crate) const REASONS: [&str; 2] = [NOT_ENROLLED, REFUSED];
+
+/// A pod should be on and is not.
+pub(crate) const NOT_ENROLLED: &str = "NotEnrolled";
+
+/// A label or annotation cannot be followed.
+pub(crate) const REFUSED: &str = "PropagationRefused";
+
 /// Something that is to be known of a namespace or pod.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Notice {

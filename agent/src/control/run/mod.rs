@@ -4,9 +4,10 @@ mod adoption;
 mod events;
 mod pods;
 mod reconcile;
+mod scrape;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::Signal;
 
@@ -14,8 +15,10 @@ use self::adoption::Adoption;
 use self::pods::Pods;
 use super::cgroup;
 use super::guard::{Ended, Guard};
+use super::health::Health;
 use super::leaving::{self, Leaving};
 use super::plan::Plan;
+use super::scrape::Asked;
 use super::signals::Signals;
 use super::socket::Listener;
 use crate::cli::Run;
@@ -53,6 +56,10 @@ struct Daemon {
     adoption: Adoption,
     /// Flow events that were ever skipped or dropped, as of the last look.
     skipped: u64,
+    started: SystemTime,
+    health: Health,
+    /// Where it is asked for metrics.
+    asked: Asked,
     /// With `--kubernetes`.
     pods: Option<Pods>,
 }
@@ -79,6 +86,10 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
     let mut reader = Reader::new(datapath.take_events()?, &plan.headers);
     let mut messages = datapath.take_messages()?;
     let tracker = Tracker::new(&mut datapath)?;
+    let (health, asked) = Health::new();
+    if let Some(address) = arguments.health_address() {
+        health.serve(address).await?;
+    }
     let pods = Pods::begin(&arguments, &plan).await?;
     if let Some(pods) = &pods {
         reader.set_names(pods.names());
@@ -95,6 +106,9 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
         leaving: Leaving::default(),
         adoption: Adoption::default(),
         skipped: 0,
+        started: SystemTime::now(),
+        health,
+        asked,
         pods,
     };
     let ended = match daemon.begin(desired) {
@@ -113,6 +127,8 @@ impl Daemon {
             self.waiting = true;
         }
         self.attach(desired)?;
+        // What pods want is not known yet.
+        self.health.set_ready(self.pods.is_none());
         self.report("ready");
         Ok(())
     }
@@ -169,6 +185,7 @@ impl Daemon {
                     changed?;
                     self.follow_pods(listener)?;
                 }
+                question = self.asked.next() => self.answer(question, listener),
                 () = self.adoption.is_due() => self.look_again()?,
                 _ = ticks.tick(), if listener.is_watched() => {
                     reader.read(&self.workloads, |event| listener.send(event))?;

@@ -3,19 +3,17 @@
 use super::Daemon;
 use crate::cli::Run;
 use crate::control::cgroup;
-use crate::control::health::Health;
 use crate::control::kubernetes::Kubernetes;
-use crate::control::kubernetes::report::{Notice, Notices};
+use crate::control::kubernetes::report::{Notice, Notices, REASONS};
 use crate::control::plan::Plan;
 use crate::control::socket::Listener;
 use crate::datapath::workload::Desired;
-use crate::observe;
 use crate::observe::names::Names;
+use crate::observe::{self, metrics};
 
 /// The pods of this node, and what is known of their workloads.
 pub(super) struct Pods {
     kubernetes: Kubernetes,
-    health: Health,
     /// What they want, as of the last look.
     desired: Vec<Desired>,
     notices: Notices,
@@ -29,14 +27,18 @@ impl Pods {
         if !arguments.kubernetes {
             return Ok(None);
         }
-        let health = Health::default();
-        health.serve(arguments.health).await?;
         let named = arguments.cgroup_root.clone().or_else(|| plan.kubernetes.cgroup_root.clone());
         let root = named.map_or_else(cgroup::mount, Ok)?;
         cgroup::check(&root)?;
         let node = arguments.node.clone().or_else(|| std::env::var("NODE_NAME").ok());
         let kubernetes = Kubernetes::begin(node.as_deref(), root).await?;
-        Ok(Some(Self { kubernetes, health, desired: Vec::new(), notices: Notices::default(), failed: false }))
+        Ok(Some(Self { kubernetes, desired: Vec::new(), notices: Notices::default(), failed: false }))
+    }
+
+    /// The pods that should be workloads, and are not.
+    pub(super) fn outside(&self) -> metrics::Pods {
+        let count = |reason| (reason, self.notices.iter().filter(|notice| notice.reason == reason).count());
+        metrics::Pods { waiting: self.kubernetes.waiting(), notices: REASONS.map(count).to_vec() }
     }
 
     /// The names that the cluster has for what flow events show.
@@ -93,7 +95,7 @@ impl Daemon {
             listener.tell(&told(&notice))?;
             pods.kubernetes.publish(&notice);
         }
-        pods.health.set_ready(!pods.kubernetes.is_lost());
+        self.health.set_ready(!pods.kubernetes.is_lost());
         Ok(())
     }
 
@@ -112,7 +114,7 @@ impl Daemon {
     /// What time brings: pods whose cgroups are late, and an API server that is lost.
     pub(super) fn look_for_pods(&mut self, listener: &mut Listener) -> anyhow::Result<()> {
         let Some(pods) = &mut self.pods else { return Ok(()) };
-        pods.health.set_ready(pods.kubernetes.is_complete() && !pods.kubernetes.is_lost());
+        self.health.set_ready(pods.kubernetes.is_complete() && !pods.kubernetes.is_lost());
         if !pods.failed && !pods.kubernetes.is_waiting() {
             return Ok(());
         }

@@ -1,0 +1,83 @@
+//! The programs that are in the kernel, and the time that they take.
+
+use std::fs;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aya::maps::Array;
+use aya::programs::Program;
+
+use super::bpf;
+use super::load::Datapath;
+
+/// Where an operator switches the kernel's BPF statistics on. baton never does: they cost each program some
+/// nanoseconds, on the whole machine.
+const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+/// A program in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Loaded {
+    /// Its name.
+    pub(crate) name: String,
+    /// What it is attached to.
+    pub(crate) hook: &'static str,
+    /// How often it has run and how long that took in all, while the kernel counted that; `None` if it does not now.
+    pub(crate) runs: Option<(u64, Duration)>,
+}
+
+impl Datapath {
+    /// All programs that are in the kernel, by name.
+    ///
+    /// # Errors
+    /// If the kernel does not say how often they have run.
+    pub(crate) fn loaded(&self) -> anyhow::Result<Vec<Loaded>> {
+        let counts = fs::read_to_string(SWITCH).is_ok_and(|text| text.trim() == "1");
+        let aya = self.ebpf.programs().filter_map(|(name, program)| Some((name, hook(program), program.fd().ok()?)));
+        let aya = aya.map(|(name, hook, descriptor)| (name, hook, descriptor.as_fd()));
+        let own = self.uprobes.loaded().map(|(name, descriptor)| (name, UPROBE, descriptor));
+        let all = aya.chain(own).map(|(name, hook, program)| loaded(name, hook, program, counts));
+        let mut all = all.collect::<anyhow::Result<Vec<_>>>()?;
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(all)
+    }
+
+    /// Context slots: how many there are, and how many were taken at once at most.
+    ///
+    /// # Errors
+    /// If the kernel does not let it be read.
+    pub(crate) fn slots(&mut self) -> anyhow::Result<(u32, u32)> {
+        let most = self.slot_count();
+        let taken: Array<_, u64> = self.map("SLOTS_TAKEN")?;
+        let taken = taken.get(&0, 0).context("failed to read how many slots were taken")?;
+        // Who finds none left may have counted itself.
+        Ok((most, u32::try_from(taken).map_or(most, |taken| taken.min(most))))
+    }
+}
+
+const UPROBE: &str = "uprobe";
+
+fn loaded(name: &str, hook: &'static str, program: BorrowedFd<'_>, counts: bool) -> anyhow::Result<Loaded> {
+    let runs = if counts {
+        let (count, nanoseconds) =
+            bpf::run_statistics(program).with_context(|| format!("failed to ask how often {name} has run"))?;
+        Some((count, Duration::from_nanos(nanoseconds)))
+    } else {
+        None
+    };
+    Ok(Loaded { name: name.to_owned(), hook, runs })
+}
+
+const fn hook(program: &Program) -> &'static str {
+    match program {
+        Program::BtfTracePoint(_) => "tracepoint",
+        Program::SockOps(_) => "sock_ops",
+        Program::CgroupSkb(_) => "cgroup_skb",
+        Program::SkMsg(_) => "sk_msg",
+        Program::SkSkb(_) => "sk_skb",
+        Program::SocketFilter(_) => "socket_filter",
+        Program::Iter(_) => "iter",
+        Program::UProbe(_) => UPROBE,
+        _ => "other",
+    }
+}
