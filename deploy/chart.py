@@ -40,6 +40,10 @@ def capabilities(pod: Document) -> list[str]:
     return container(pod)["securityContext"]["capabilities"]["add"]
 
 
+def scraped(pod: Document) -> list[str]:
+    return [value for key, value in pod["metadata"]["annotations"].items() if key.startswith("prometheus.io/")]
+
+
 def annotation(pod: Document) -> str | None:
     return pod["metadata"]["annotations"].get("container.apparmor.security.beta.kubernetes.io/baton")
 
@@ -50,13 +54,20 @@ def profile(pod: Document) -> Document | None:
 
 # What a user may ask for: values, the version of Kubernetes, and what must then be true of the DaemonSet's pods.
 CASES: dict[str, tuple[Values, str | None, Callable[[Document], bool]]] = {
-    "defaults": ({}, None, lambda pod: capabilities(pod) == CAPABILITIES and profile(pod) == {"type": "Unconfined"}),
+    "defaults": (
+        {},
+        None,
+        lambda pod: capabilities(pod) == CAPABILITIES
+        and profile(pod) == {"type": "Unconfined"}
+        and scraped(pod) == ["true", "9640", "/metrics"],
+    ),
     "an old Kubernetes": ({}, OLD_KUBERNETES, lambda pod: annotation(pod) == "unconfined" and profile(pod) is None),
     "host network": (
         {"hostNetwork": True, "health": {"address": "127.0.0.1", "port": 9641}},
         None,
         lambda pod: pod["spec"]["hostNetwork"] is True
         and "--health=127.0.0.1:9641" in container(pod)["args"]
+        and scraped(pod) == []
         and container(pod)["readinessProbe"]["httpGet"]["host"] == "127.0.0.1",
     ),
     "DAC_READ_SEARCH": (
@@ -84,6 +95,7 @@ CASES: dict[str, tuple[Values, str | None, Callable[[Document], bool]]] = {
             },
             "log": "debug",
             "health": {"address": "[::]"},
+            "metrics": {"annotations": False},
             "seccompProfile": {"type": "Localhost", "localhostProfile": "baton.json"},
             "appArmorProfile": None,
             "seLinuxOptions": {"type": "spc_t"},
@@ -100,7 +112,7 @@ CASES: dict[str, tuple[Values, str | None, Callable[[Document], bool]]] = {
             "extraEnv": [{"name": "KUBERNETES_SERVICE_HOST", "value": "127.0.0.1"}],
         },
         None,
-        lambda pod: profile(pod) is None and container(pod)["args"][-1] == "--json",
+        lambda pod: profile(pod) is None and container(pod)["args"][-1] == "--json" and scraped(pod) == [],
     ),
     "objects of others": (
         {"serviceAccount": {"create": False, "name": "theirs"}, "rbac": {"create": False},
@@ -130,6 +142,7 @@ REFUSED: list[Values] = [
     {"log": "verbose"},
     {"health": {"port": 0}},
     {"health": {"address": "::"}},
+    {"metrics": {"annotations": "yes"}},
     {"seccompProfile": {"type": "Localhost"}},
     {"appArmorProfile": {"type": "Off"}},
     {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}},
