@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use baton_tests::app::{App, Launch, Program};
 use baton_tests::baton::{self, Daemon};
 use baton_tests::cgroup::Cgroup;
-use baton_tests::load::Client;
+use baton_tests::load::{self, Cell, Client};
 use baton_tests::process::{self, Finished, Running};
 use baton_tests::recorder::Recorder;
 use baton_tests::relay::{self, Backend};
@@ -56,6 +56,28 @@ impl Chain {
         })
         .with_context(|| explain.output())
     }
+}
+
+/// One request among some ten thousand in a second: more than are told otherwise.
+#[test]
+fn a_request_is_found_in_a_flood() -> Result<()> {
+    let chain = Chain::start(|back| relay::c(back, Backend::Kept))?;
+    let scratch = Scratch::new()?;
+    let mut explain = baton::command(["explain", "--json", "--value", "dev-seven", "--socket"])?;
+    explain.arg(chain.daemon.socket());
+    std::thread::scope(|scope| -> Result<()> {
+        let address = chain.front.address();
+        let load = scope.spawn(move || load::run(address, &Cell::new(4, 60_000, true)));
+        let mut explain = Running::spawn(explain, scratch.join("output"))?;
+        let mut sent = 0;
+        while !load.is_finished() && explain.ended()?.is_none() {
+            send(address, Some("dev-seven"), "")?;
+            sent += 1;
+        }
+        load.join().map_err(|_| anyhow::anyhow!("the load panicked"))??;
+        ensure!(explain.ended()?.is_some(), "not found among the others, sent {sent} times: {}", explain.output());
+        Ok(())
+    })
 }
 
 fn send(address: SocketAddr, value: Option<&str>, query: &str) -> Result<()> {

@@ -11,4 +11,4 @@ pub(crate) mod plan;
 pub(crate) mod run;
 mod scrape;
 mod signals;
-mod socket;
+pub(crate) mod socket;

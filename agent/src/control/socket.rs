@@ -1,4 +1,4 @@
-//! The control socket: who connects gets flow events, one JSON object a line.
+//! The control socket: who connects gets flow events, one JSON object a line. Who sends [`MORE`] gets more of them.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,6 +10,9 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::observe::flow::{FlowEvent, Kind};
 use crate::observe::metrics::Watching;
 
+/// What a watcher sends that looks for one request among many.
+pub(crate) const MORE: u8 = b'+';
+
 /// Most bytes that wait for one watcher; it misses events beyond that.
 const BACKLOG: usize = 1 << 20;
 
@@ -20,6 +23,7 @@ struct Watcher {
     /// Bytes not written yet.
     backlog: Vec<u8>,
     missed: u64,
+    wants_more: bool,
 }
 
 /// Listens for watchers and serves them.
@@ -60,12 +64,17 @@ impl Listener {
 
     /// Sends what comes to `watcher`, too.
     pub(crate) fn add(&mut self, watcher: UnixStream) {
-        self.watchers.push(Watcher { stream: watcher, backlog: Vec::new(), missed: 0 });
+        self.watchers.push(Watcher { stream: watcher, backlog: Vec::new(), missed: 0, wants_more: false });
     }
 
     /// Whether anybody watches.
     pub(crate) const fn is_watched(&self) -> bool {
         !self.watchers.is_empty()
+    }
+
+    /// Whether anybody wants more flow events than people can read.
+    pub(crate) fn wants_more(&self) -> bool {
+        self.watchers.iter().any(|watcher| watcher.wants_more)
     }
 
     /// Sends `event` to all watchers.
@@ -150,8 +159,9 @@ impl Watcher {
         let mut byte = [0];
         match self.stream.try_read(&mut byte) {
             Ok(0) => return false,
+            Ok(_) => self.wants_more |= byte == [MORE],
             Err(error) if error.kind() != ErrorKind::WouldBlock => return false,
-            _ => {}
+            Err(_) => {}
         }
         while !self.backlog.is_empty() {
             match self.stream.try_write(&self.backlog) {

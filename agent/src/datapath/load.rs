@@ -281,6 +281,9 @@ impl Datapath {
 
     /// Lets the kernel side send at most so many flow events of a workload in one second on one processor; none, with 0.
     pub(crate) fn want_events(&mut self, most: u32) -> anyhow::Result<()> {
+        if self.events == most {
+            return Ok(());
+        }
         self.events = most;
         self.set_settings()
     }

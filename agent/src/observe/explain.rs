@@ -62,6 +62,7 @@ pub(crate) async fn run(arguments: Explain) -> anyhow::Result<u8> {
 /// Reads the daemon's flow events until a request that fits is over.
 async fn wait(search: &mut Search, arguments: &Explain) -> anyhow::Result<()> {
     let mut live = Live::open(&arguments.from.socket).await?;
+    live.ask_for_more().await?;
     say(&format!("waiting for a request{} for up to {} s", arguments.wanted(), arguments.duration.as_secs()));
     let until = tokio::time::sleep(arguments.duration);
     tokio::pin!(until);

@@ -3,17 +3,20 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::flow::Record;
+use crate::control::socket::MORE;
 use crate::failure::Failure;
 
 /// A stream of flow events that can be waited for beside other things.
 #[derive(Debug)]
 pub(super) struct Live {
-    lines: Lines<BufReader<UnixStream>>,
+    lines: Lines<BufReader<OwnedReadHalf>>,
+    wishes: OwnedWriteHalf,
     interrupt: Signal,
     terminate: Signal,
 }
@@ -27,7 +30,16 @@ impl Live {
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let stream =
             UnixStream::connect(socket).await.map_err(|error| Failure::NoDaemon { path: socket.to_owned(), error })?;
-        Ok(Self { lines: BufReader::new(stream).lines(), interrupt, terminate })
+        let (stream, wishes) = stream.into_split();
+        Ok(Self { lines: BufReader::new(stream).lines(), wishes, interrupt, terminate })
+    }
+
+    /// Asks for more flow events than people can read, to find one among many.
+    ///
+    /// # Errors
+    /// If the daemon is gone.
+    pub(super) async fn ask_for_more(&mut self) -> anyhow::Result<()> {
+        self.wishes.write_all(&[MORE]).await.context("the daemon ended")
     }
 
     /// The next line as it is, and what it says; `None` at the end. Nothing is lost where somebody stops waiting.

@@ -11,6 +11,9 @@ use crate::observe::event::Reader;
 /// people can use, and what costs a busy workload little.
 const MOST: u32 = 2000;
 
+/// The same while somebody looks for one request among many: about what the daemon can read.
+const MORE: u32 = 20_000;
+
 impl Daemon {
     /// Somebody watches from now on.
     pub(super) fn add_watcher(
@@ -23,10 +26,18 @@ impl Daemon {
         self.tell_skipped(listener)?;
         if !listener.is_watched() {
             reader.begin();
-            self.datapath.want_events(MOST)?;
         }
         listener.add(watcher);
-        Ok(())
+        self.set_wanted(listener)
+    }
+
+    /// Lets the kernel side send as many flow events as those who watch want.
+    pub(super) fn set_wanted(&mut self, listener: &Listener) -> anyhow::Result<()> {
+        self.datapath.want_events(match (listener.is_watched(), listener.wants_more()) {
+            (false, _) => 0,
+            (true, false) => MOST,
+            (true, true) => MORE,
+        })
     }
 
     /// Tells who watches how many flow events are missing since the last time.

@@ -190,9 +190,7 @@ impl Daemon {
                 _ = ticks.tick(), if listener.is_watched() => {
                     reader.read(&self.workloads, |event| listener.send(event))?;
                     listener.flush();
-                    if !listener.is_watched() {
-                        self.datapath.want_events(0)?;
-                    }
+                    self.set_wanted(listener)?;
                 }
                 _ = housekeeping.tick() => {
                     self.let_leave()?;
