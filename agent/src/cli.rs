@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use crate::config::{Attribution, addresses};
 use crate::failure::Failure;
 use crate::observe::otlp::Endpoint;
+use crate::observe::page;
 
 /// Where the daemon listens and `baton watch` asks.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/baton/baton.sock";
@@ -118,6 +119,13 @@ pub(crate) struct Run {
     /// $OTEL_EXPORTER_OTLP_HEADERS is sent along
     #[arg(long, value_name = "URL")]
     pub(crate) otlp: Option<Endpoint>,
+    /// Serve the page that shows this node's workloads and the calls between them [default: off; without
+    /// a value: 127.0.0.1:9641]
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:9641", value_parser = page::address)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A name under which browsers may ask for the page (repeatable); localhost and its address always may
+    #[arg(long = "listen-host", value_name = "NAME", requires = "listen", value_parser = page::host)]
+    pub(crate) listen_hosts: Vec<String>,
     /// Where `baton watch` finds this daemon
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub(crate) socket: PathBuf,

@@ -131,9 +131,24 @@ impl Daemon {
         Self::spawn(run, cgroups)
     }
 
-    fn spawn(mut run: Command, cgroups: &[&Path]) -> Result<Self> {
+    /// The same for workloads with names, and with more arguments.
+    pub fn named(workloads: &[(&str, &Path)], arguments: &[&str]) -> Result<Self> {
+        let mut text = config(&[]).replace("workloads: []\n", "workloads:\n");
+        for (name, cgroup) in workloads {
+            text.push_str(&format!("  - {{name: {name}, cgroup: {}}}\n", cgroup.display()));
+        }
+        let mut run = command(["run"])?;
+        run.args(arguments).env("NODE_NAME", "node-1");
+        Self::configured(run, &text)
+    }
+
+    fn spawn(run: Command, cgroups: &[&Path]) -> Result<Self> {
+        Self::configured(run, &config(cgroups))
+    }
+
+    fn configured(mut run: Command, config: &str) -> Result<Self> {
         let scratch = Scratch::new()?;
-        let config = scratch.write("baton.yaml", config(cgroups))?;
+        let config = scratch.write("baton.yaml", config)?;
         run.arg("--config").arg(config).arg("--socket").arg(scratch.join("baton.sock"));
         let mut process = Running::spawn(run, scratch.join("baton.log"))?;
         wait::until("baton run to be ready", wait::START, || {

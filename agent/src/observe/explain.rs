@@ -204,7 +204,7 @@ impl Explain {
 }
 
 /// Shortens all values.
-fn redact(value: &mut Value) {
+pub(super) fn redact(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::flow::{FlowEvent, Kind};
 
 /// Hops below one another at most.
-const DEEPEST: usize = 32;
+pub(super) const DEEPEST: usize = 32;
 
 /// Most outbound requests of one hop that are only perhaps of it.
 const MOST_GUESSES: usize = 20;
@@ -142,22 +142,32 @@ impl<'a> Builder<'a> {
 }
 
 /// Whether the context of an outbound request does not say that the request of this context caused it.
-fn is_guess(outbound: &FlowEvent) -> bool {
+pub(super) fn is_guess(outbound: &FlowEvent) -> bool {
     let reason = outbound.reason.as_deref();
     outbound.verdict.as_deref() == Some("lost") && GUESSES.iter().any(|guess| reason == Some(guess.name()))
 }
 
 /// Whether `inbound` came over the connection on which `outbound` went. Loopback addresses are of one network namespace,
 /// in Kubernetes of one pod.
-fn is_other_end(outbound: &FlowEvent, inbound: &FlowEvent) -> bool {
+pub(super) fn is_other_end(outbound: &FlowEvent, inbound: &FlowEvent) -> bool {
     let Some(local) = outbound.local.as_deref().and_then(|local| local.parse::<SocketAddr>().ok()) else {
         return false;
     };
     let is_pod = |event: &FlowEvent| event.workload.contains('/');
+    let arrives = !is_unchanged(outbound) || inbound.local.as_ref().is_none_or(|local| *local == outbound.peer);
     inbound.peer.parse() == Ok(local)
+        && arrives
         && (!local.ip().to_canonical().is_loopback()
             || outbound.workload == inbound.workload
             || !is_pod(outbound) && !is_pod(inbound))
+}
+
+/// Whether a request arrives at the address that it was sent to: that of a service may be changed on the way. The same
+/// address and port may send to several others.
+pub(super) fn is_unchanged(outbound: &FlowEvent) -> bool {
+    let is_loopback = |peer: SocketAddr| peer.ip().to_canonical().is_loopback();
+    let is_pod = |name: &String| !name.starts_with("service ");
+    outbound.peer.parse().is_ok_and(is_loopback) || outbound.peer_name.as_ref().is_some_and(is_pod)
 }
 
 #[cfg(test)]
@@ -264,6 +274,21 @@ mod tests {
         assert_eq!(chain("shop/a", "shop/b"), None);
         assert_eq!(chain("shop/a", "shop/a"), Some(Join::Connection));
         assert_eq!(chain("a", "b"), Some(Join::Connection));
+    }
+
+    #[test]
+    fn one_address_may_send_to_two_others() {
+        let chain = |peer: &str, name: Option<&str>, local: &str| {
+            let sent = FlowEvent { peer: peer.to_owned(), ..outbound("a", "2", "10.0.0.1:5", Some("c1")) };
+            let read = FlowEvent { local: Some(local.to_owned()), ..inbound("b", "4", "10.0.0.1:5", "c3") };
+            let sent = FlowEvent { peer_name: name.map(str::to_owned), ..sent };
+            is_other_end(&sent, &FlowEvent { values: Default::default(), ..read })
+        };
+        assert!(!chain("127.0.0.1:80", None, "127.0.0.1:81") && chain("127.0.0.1:80", None, "127.0.0.1:80"));
+        assert!(!chain("10.0.0.9:80", Some("shop/b"), "10.0.0.8:80"));
+        for name in [None, Some("service shop/b")] {
+            assert!(chain("10.96.0.1:80", name, "10.0.0.8:8080"), "{name:?}");
+        }
     }
 
     #[test]

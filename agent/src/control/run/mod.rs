@@ -94,6 +94,7 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
     if let Some(pods) = &pods {
         reader.set_names(pods.names());
     }
+    observe::page::begin(&arguments).await?;
     let mut daemon = Daemon {
         arguments,
         plan,
