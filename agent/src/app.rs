@@ -20,7 +20,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<u8> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the event loop")?;
     match cli.command {
         Command::Exec(exec) => runtime.block_on(control::exec::run(exec)),
-        Command::Run(run) => runtime.block_on(control::run::run(run)).map(|()| 0),
+        Command::Run(run) => runtime.block_on(control::run::run(*run)).map(|()| 0),
         Command::Record(record) => runtime.block_on(observe::record::run(record)).map(|()| 0),
         Command::Explain(explain) => runtime.block_on(observe::explain::run(explain)),
         Command::Watch(watch) => observe::watch::run(&watch).map(|()| 0),

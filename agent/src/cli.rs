@@ -36,7 +36,7 @@ pub(crate) enum Command {
     /// Run a command with propagation on
     Exec(Exec),
     /// Run the daemon: propagation for existing cgroups
-    Run(Run),
+    Run(Box<Run>),
     /// Show the running daemon's flow events, or recorded ones
     Watch(Watch),
     /// Keep the running daemon's flow events in a file

@@ -110,14 +110,19 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it for these cgroups and waits until it says that all is attached.
     pub fn start(cgroups: &[&Path]) -> Result<Self> {
-        Self::spawn(command(["run"])?, cgroups)
+        Self::spawn(command(["run"])?, &config(cgroups))
+    }
+
+    /// Starts it with this configuration and waits until it says that all is attached.
+    pub fn configured(config: &str) -> Result<Self> {
+        Self::spawn(command(["run"])?, config)
     }
 
     /// As [`start`](Self::start), with more options and variables of its environment.
     pub fn start_with(cgroups: &[&Path], options: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
         let mut run = command(["run"])?;
         run.args(options).envs(variables.iter().copied());
-        Self::spawn(run, cgroups)
+        Self::spawn(run, &config(cgroups))
     }
 
     /// The same as a container of Kubernetes has it: in this process's own network namespace, whatever that of the
@@ -128,7 +133,7 @@ impl Daemon {
         let mut run = crate::programs::command("nsenter")?;
         run.arg(format!("--net=/proc/{}/ns/net", std::process::id()));
         run.args(["setpriv", CAPABILITIES]).arg(binary()?).args(["run", "--pin-dir"]).arg(pins.directory());
-        Self::spawn(run, cgroups)
+        Self::spawn(run, &config(cgroups))
     }
 
     /// The same for workloads with names, and with more arguments.
@@ -139,14 +144,10 @@ impl Daemon {
         }
         let mut run = command(["run"])?;
         run.args(arguments).env("NODE_NAME", "node-1");
-        Self::configured(run, &text)
+        Self::spawn(run, &text)
     }
 
-    fn spawn(run: Command, cgroups: &[&Path]) -> Result<Self> {
-        Self::configured(run, &config(cgroups))
-    }
-
-    fn configured(mut run: Command, config: &str) -> Result<Self> {
+    fn spawn(mut run: Command, config: &str) -> Result<Self> {
         let scratch = Scratch::new()?;
         let config = scratch.write("baton.yaml", config)?;
         run.arg("--config").arg(config).arg("--socket").arg(scratch.join("baton.sock"));

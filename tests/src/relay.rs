@@ -67,6 +67,20 @@ pub fn shared_pool(url: &str) -> Result<Program> {
     program(command, url, Backend::Fresh)
 }
 
+/// Python: `/CASE` calls the backend in a way that loses headers; see `apps/python/losing.py`.
+pub fn losing(url: &str) -> Result<Program> {
+    let mut command = Command::new(python()?);
+    command.arg(source("python/losing.py"));
+    program(command, url, Backend::Fresh)
+}
+
+/// Python: aiohttp, which calls the backend for each message of a WebSocket.
+pub fn websocket(url: &str) -> Result<Program> {
+    let mut command = Command::new(python()?);
+    command.arg(source("python/websocket.py"));
+    program(command, url, Backend::Fresh)
+}
+
 /// Node.js: http and http.request.
 pub fn node(url: &str) -> Result<Program> {
     let mut command = Command::new(find("node")?);

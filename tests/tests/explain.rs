@@ -123,7 +123,7 @@ fn a_journey_that_loses_its_context_says_where_and_why() -> Result<()> {
     let at =
         |what: &str| lines.iter().position(|line| line.contains(what)).with_context(|| format!("no {what:?}: {text}"));
     ensure!(at("carried x-telepresence-id: dev-… (9)")? < at("LOST HERE: ambiguous")?, "{text}");
-    ensure!(at("LOST HERE")? < at("why: More than one inbound request may")?, "{text}");
+    ensure!(at("LOST HERE")? < at("why: It is not certain which inbound request")?, "{text}");
     ensure!(at("why:")? < at("do:  Let the thread that reads")?, "{text}");
     // The hop behind it, joined by its connection.
     ensure!(at("LOST HERE")? < at("carried none of the configured headers")?, "{text}");

@@ -1,13 +1,16 @@
 //! `baton explain`: one request's journey through this node, and where it lost its context.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod search;
+
 use std::io::Write as _;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::flow::{FlowEvent, Kind, Record, harmless, is_name, redacted};
+use self::search::{Search, Stage};
+use super::flow::{FlowEvent, is_name, redacted};
 use super::live::Live;
+use super::neighbour::Machine;
 use super::source::Source;
 use super::tree::Tree;
 use super::{journey, say};
@@ -16,11 +19,11 @@ use crate::cli::Explain;
 /// How long a request may take until its journey is told without its response.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The same for a request that was not understood: its response will not be seen.
+const SHORT_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Flow events of other hops may arrive so long after the response.
 const REST: Duration = Duration::from_millis(200);
-
-/// Most flow events of one journey, and of what happens at the same time.
-const MOST: usize = 200_000;
 
 /// Tells of the first request that fits. The exit status is 1 if there is none.
 pub(crate) async fn run(arguments: Explain) -> anyhow::Result<u8> {
@@ -33,12 +36,16 @@ pub(crate) async fn run(arguments: Explain) -> anyhow::Result<u8> {
     } else {
         wait(&mut search, &arguments).await?;
     }
-    search.events.sort_by(|one, other| one.time.cmp(&other.time));
-    let root = search.root.take().and_then(|root| search.events.iter().position(|event| *event == root));
-    let Some(hop) = root.and_then(|root| journey::of(&search.events, root)) else {
+    let Some((events, root)) = search.take() else {
         search.say_why_not(&arguments);
         return Ok(1);
     };
+    let Some(mut hop) = journey::of(&events, root) else { anyhow::bail!("a journey without a beginning") };
+    if arguments.from.from.is_none() {
+        let (machine, seen) = (Machine::now(), search::cgroups(&events));
+        hop.look_around(&mut |outbound| search::other_end(outbound, &machine, &events, &seen));
+        search.name_sender(&mut hop, &seen);
+    }
     let text = if arguments.json {
         let mut value = serde_json::to_value(&hop)?;
         if !arguments.show_values {
@@ -73,98 +80,18 @@ async fn wait(search: &mut Search, arguments: &Explain) -> anyhow::Result<()> {
             next = live.next() => {
                 let Some((_, record)) = next? else { return Ok(()) };
                 search.add(record, arguments);
+                search.look_for_sender();
             }
         }
         let now = search.stage();
         if now != stage {
             stage = now;
-            let left = if stage == Stage::Over { REST } else { PATIENCE };
+            let left = match stage {
+                Stage::Over => REST,
+                Stage::NotUnderstood => SHORT_PATIENCE,
+                Stage::Before | Stage::Under => PATIENCE,
+            };
             until.as_mut().reset(tokio::time::Instant::now() + left);
-        }
-    }
-}
-
-/// How far it is with the request that fits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
-    /// It has not come yet.
-    #[default]
-    Before,
-    /// It has come.
-    Under,
-    /// It is answered.
-    Over,
-}
-
-/// What was seen.
-#[derive(Debug, Default)]
-struct Search {
-    /// The request that fits.
-    root: Option<FlowEvent>,
-    is_over: bool,
-    /// All from that on.
-    events: Vec<FlowEvent>,
-    missed: u64,
-    /// Inbound requests by workload, and names that they carried.
-    seen: BTreeMap<String, u64>,
-    names: BTreeSet<String>,
-}
-
-impl Search {
-    fn add(&mut self, record: Record, arguments: &Explain) {
-        let event = match record {
-            Record::Flow(event) => *event,
-            Record::Missed(count) => {
-                self.missed += count;
-                return;
-            }
-            Record::Notice(_) | Record::Other => return,
-        };
-        if event.kind == Kind::Inbound {
-            *self.seen.entry(event.workload.clone()).or_default() += 1;
-            self.names.extend(event.headers.iter().cloned());
-        }
-        match &self.root {
-            None if event.kind == Kind::Inbound && arguments.fits(&event) => self.root = Some(event.clone()),
-            None => return,
-            Some(root) => {
-                self.is_over |= event.kind == Kind::Response
-                    && event.answers == Some(Kind::Inbound)
-                    && event.connection == root.connection;
-            }
-        }
-        if self.events.len() < MOST {
-            self.events.push(event);
-        }
-    }
-
-    fn stage(&self) -> Stage {
-        match (&self.root, self.is_over) {
-            (None, _) => Stage::Before,
-            (Some(_), false) => Stage::Under,
-            (Some(_), true) => Stage::Over,
-        }
-    }
-
-    fn say_why_not(&self, arguments: &Explain) {
-        say(&format!("no request{} was seen", arguments.wanted()));
-        if self.seen.is_empty() {
-            say(
-                "no request at all was: is the workload switched on (`baton doctor`, the label baton.dev/propagation), does it speak cleartext HTTP/1, and was there traffic?",
-            );
-            return;
-        }
-        let seen = self.seen.iter().map(|(name, count)| format!("{} ({count})", harmless(name)));
-        let workloads: Vec<String> = seen.collect();
-        say(&format!("requests were seen in {}", workloads.join(", ")));
-        let names = if self.names.is_empty() {
-            "none of the configured headers: they were lost before this node, or never sent".to_owned()
-        } else {
-            self.names.iter().cloned().collect::<Vec<_>>().join(", ")
-        };
-        say(&format!("they carried {names}"));
-        if self.missed > 0 {
-            say(&format!("{} more requests came too fast to be looked at", self.missed));
         }
     }
 }

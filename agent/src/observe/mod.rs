@@ -1,5 +1,6 @@
 //! What baton tells its users.
 
+mod conclusion;
 pub(crate) mod doctor;
 pub(crate) mod event;
 pub(crate) mod explain;
@@ -11,6 +12,7 @@ mod line;
 mod live;
 pub(crate) mod metrics;
 pub(crate) mod names;
+mod neighbour;
 mod open;
 mod origin;
 pub(crate) mod otlp;

@@ -1,10 +1,12 @@
-//! A journey as people read it: a tree of hops.
+//! A journey as people read it: a tree of hops, and what it comes to.
 
 use std::fmt::Write as _;
 
+use super::conclusion;
 use super::flow::{FlowEvent, harmless};
 use super::journey::{Call, Hop, Join};
-use super::remedy;
+use super::neighbour::Neighbour;
+use super::remedy::{self, Explained};
 use super::style::{BAD, FAINT, GOOD, STRONG, WARNING};
 
 /// Draws journeys.
@@ -15,92 +17,159 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// `hop` and all below it.
+    /// `hop` and all below it, and a conclusion.
     pub(crate) fn draw(self, hop: &Hop<'_>) -> String {
         let mut text = String::new();
         self.hop(&mut text, hop, "");
+        let _ = writeln!(text, "\n{STRONG}{}{STRONG:#}", conclusion::of(hop));
         text
     }
 
     fn hop(self, text: &mut String, hop: &Hop<'_>, indent: &str) {
-        let Hop { inbound, response, calls, perhaps } = hop;
-        let FlowEvent { method, path, workload, comm, pid, runtime, peer, .. } = inbound;
-        let [method, path, workload, comm, runtime, peer] =
-            [method, path, workload, comm, &**runtime, peer].map(harmless);
+        let Hop { inbound, response, sent_by, sender, left_out, .. } = hop;
+        let [method, path, workload, runtime, peer] =
+            [&inbound.method, &inbound.path, &inbound.workload, &*inbound.runtime, &inbound.peer].map(harmless);
+        let sender = sender.as_ref().map(|sender| format!(" ({})", named(sender))).unwrap_or_default();
         let _ = writeln!(
             text,
-            "{STRONG}{workload}{STRONG:#}  {method} {path}  {FAINT}from {peer}, read by {comm}[{pid}] ({runtime}){FAINT:#}{}",
+            "{STRONG}{workload}{STRONG:#}  {method} {path}  {FAINT}from {peer}{sender}, read by {} ({runtime}){FAINT:#}{}",
+            thread(inbound),
             answer(*response)
         );
-        let found = match harmless(&inbound.fields(self.show_values, ": ").join(", ")).as_str() {
-            "" => format!("{WARNING}carried none of the configured headers{WARNING:#}"),
-            found => format!("carried {found}"),
-        };
         let below = |is_last| if is_last { "   " } else { "│  " };
-        let total = calls.len() + perhaps.len();
-        let bar = below(total == 0);
-        let _ = writeln!(text, "{indent}{bar}{found}");
-        if let Some(reason) = &inbound.reason {
-            Self::reason(text, &format!("{indent}{bar}"), reason);
+        let total = hop.all().count();
+        let bar = format!("{indent}{}", below(total == 0));
+        if let Some(sent_by) = sent_by {
+            self.origin(text, &bar, sent_by);
+        }
+        let last = hop.last();
+        let _ = writeln!(text, "{bar}{}", self.carried(inbound, last));
+        if let Some(explained) = remedy::of_inbound(last) {
+            Self::explained(text, &bar, explained);
         }
         if total == 0 {
             let _ = writeln!(text, "{indent}   {FAINT}sent no request that baton has seen{FAINT:#}");
         }
-        let certain = calls.iter().map(|call| (call, true));
-        for (number, (call, is_certain)) in certain.chain(perhaps.iter().map(|call| (call, false))).enumerate() {
+        for (number, (is_certain, call)) in hop.all().enumerate() {
             let is_last = number + 1 == total;
             let branch = if is_last { "└─ " } else { "├─ " };
             let _ = write!(text, "{indent}{branch}");
-            self.call(text, call, is_certain, &format!("{indent}{}", below(is_last)));
+            self.call(text, hop, call, is_certain, &format!("{indent}{}", below(is_last)));
+        }
+        if *left_out > 0 {
+            let _ = writeln!(text, "{indent}   {WARNING}and perhaps {left_out} more{WARNING:#}");
         }
     }
 
-    fn call(self, text: &mut String, call: &Call<'_>, is_certain: bool, indent: &str) {
-        let FlowEvent { method, path, peer, comm, tid, .. } = call.outbound;
-        let [method, path, peer, comm] = [method, path, peer, comm].map(|text| harmless(text));
+    /// What an inbound request carried, and what became of it, as the last event of it says.
+    fn carried(self, inbound: &FlowEvent, last: &FlowEvent) -> String {
+        let found = match harmless(&inbound.fields(self.show_values, ": ").join(", ")).as_str() {
+            "" if remedy::is_not_understood(inbound) => "its headers are not known".to_owned(),
+            "" => format!("{WARNING}carried none of the configured headers{WARNING:#}"),
+            found => format!("carried {found}"),
+        };
+        match last.reason.as_deref() {
+            Some(reason) if remedy::is_loss(last) => format!("{found}  {BAD}LOST HERE: {}{BAD:#}", harmless(reason)),
+            Some(reason) => format!("{found}  {WARNING}({}){WARNING:#}", harmless(reason)),
+            None => found,
+        }
+    }
+
+    /// The outbound request that the first inbound one was, where its cause is not known.
+    fn origin(self, text: &mut String, indent: &str, outbound: &FlowEvent) {
+        let _ = writeln!(
+            text,
+            "{indent}sent by {STRONG}{}{STRONG:#}  {FAINT}{}{FAINT:#}  {}",
+            harmless(&outbound.workload),
+            thread(outbound),
+            outcome(outbound)
+        );
+        if let Some(explained) = remedy::of_outbound(outbound, None) {
+            Self::explained(text, indent, explained);
+        }
+    }
+
+    fn call(self, text: &mut String, hop: &Hop<'_>, call: &Call<'_>, is_certain: bool, indent: &str) {
+        let (outbound, last) = (call.outbound, hop.last());
         let perhaps = if is_certain { String::new() } else { format!("{WARNING}perhaps:{WARNING:#} ") };
         let _ = writeln!(
             text,
-            "{perhaps}{method} {path}  {FAINT}to {peer}, by {comm}[{tid}]{FAINT:#}  {}{}",
-            outcome(call.outbound),
+            "{perhaps}{}  {FAINT}to {}, by {}{FAINT:#}  {}{}",
+            request(outbound),
+            harmless(&outbound.peer),
+            thread(outbound),
+            outcome(outbound),
             answer(call.response)
         );
-        if let Some(reason) = &call.outbound.reason {
-            Self::reason(text, indent, reason);
+        if let Some(explained) = remedy::of_outbound(outbound, Some(last)) {
+            Self::explained(text, indent, explained);
         }
-        match &call.next {
-            Some(next) => {
+        match (&call.next, &call.receiver) {
+            (Some(next), _) => {
                 let _ = write!(text, "{indent}└─ ");
                 if call.joined_by == Some(Join::Value) {
                     let _ = write!(text, "{WARNING}probably:{WARNING:#} ");
                 }
                 self.hop(text, next, &format!("{indent}   "));
             }
-            None => {
+            (None, Some(receiver)) => {
+                let _ = writeln!(text, "{indent}{FAINT}{}{FAINT:#}", got(receiver));
+            }
+            (None, None) => {
                 let _ = writeln!(
                     text,
-                    "{indent}{FAINT}its other end is not followed on this node: elsewhere, or not switched on{FAINT:#}"
+                    "{indent}{FAINT}its other end is not followed on this node: elsewhere, behind a proxy, or not switched on{FAINT:#}"
                 );
             }
         }
     }
 
-    fn reason(text: &mut String, indent: &str, reason: &str) {
-        if let Some(explained) = remedy::of(reason) {
-            let _ = writeln!(text, "{indent}{BAD}why:{BAD:#} {}", explained.why);
-            let _ = writeln!(text, "{indent}{GOOD}do:{GOOD:#}  {}", explained.remedy);
-        }
+    fn explained(text: &mut String, indent: &str, explained: Explained) {
+        let _ = writeln!(text, "{indent}{BAD}why:{BAD:#} {}", explained.why);
+        let _ = writeln!(text, "{indent}{GOOD}do:{GOOD:#}  {}", explained.remedy);
     }
+}
+
+/// Method and path, where there are some.
+pub(super) fn request(outbound: &FlowEvent) -> String {
+    match harmless(&format!("{} {}", outbound.method, outbound.path)).trim() {
+        "" => "(no HTTP/1)".to_owned(),
+        request => request.to_owned(),
+    }
+}
+
+/// The process, and its thread if that is not the first one.
+fn thread(event: &FlowEvent) -> String {
+    let FlowEvent { comm, pid, tid, .. } = event;
+    let comm = harmless(comm);
+    if pid == tid { format!("{comm}[{pid}]") } else { format!("{comm}[{pid}] thread {tid}") }
 }
 
 /// What became of an outbound request.
 fn outcome(event: &FlowEvent) -> String {
     match (event.verdict.as_deref(), event.reason.as_deref()) {
         (Some("injected"), _) => format!("{GOOD}inserted {}{GOOD:#}", harmless(&event.headers.join(", "))),
-        (Some("already-present"), _) => "the application sends these headers itself".to_owned(),
+        (Some("already-present"), _) => format!("{WARNING}has headers of its own{WARNING:#}"),
         (Some("nothing-to-insert"), _) => format!("{FAINT}nothing to insert{FAINT:#}"),
         (_, reason) => format!("{BAD}LOST HERE: {}{BAD:#}", harmless(reason.unwrap_or("unknown"))),
     }
+}
+
+/// Who got a request that no flow event tells more of.
+fn got(receiver: &Neighbour) -> String {
+    let named = named(receiver);
+    if receiver.is_seen {
+        return format!("got by {named} on this node, which baton follows, but not on this connection");
+    }
+    format!(
+        "got by {named} on this node, in the cgroup {}, which is not switched on: what it sends is not seen",
+        harmless(&receiver.cgroup)
+    )
+}
+
+/// A process's name and number.
+pub(super) fn named(neighbour: &Neighbour) -> String {
+    format!("{}[{}]", harmless(&neighbour.comm), neighbour.pid)
 }
 
 fn answer(response: Option<&FlowEvent>) -> String {

@@ -1,0 +1,1 @@
+//! docs/DEBUGGING.md has all of it.
