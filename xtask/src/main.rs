@@ -39,7 +39,7 @@ enum Task {
     /// Install what is missing on this machine (the other tasks call this)
     Setup(setup::Arguments),
     /// Build baton and show it: three unmodified programs, without it and with it
-    Demo,
+    Demo(demo::Arguments),
     /// Build baton and run all checks and tests
     Test(test::Arguments),
     /// Look for bytes that break the HTTP scanner
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Setup(arguments) => setup::run(&arguments),
-        Task::Demo => demo::run(),
+        Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),

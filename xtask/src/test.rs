@@ -53,8 +53,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     passed &= end_to_end(arguments, &mut closing)?;
     if everything {
         say::step("running the demo");
-        passed &= demo::run().inspect_err(say::failure).is_ok();
-        interrupt::check()?;
+        for arguments in [demo::Arguments::default(), demo::Arguments::explained()] {
+            passed &= demo::run(&arguments).inspect_err(say::failure).is_ok();
+            interrupt::check()?;
+        }
     }
 
     say::step(&format!("finished after {} s", start.elapsed().as_secs()));
@@ -129,6 +131,7 @@ fn end_to_end(arguments: &Arguments, closing: &mut Vec<String>) -> Result<bool> 
         command.arg("--include-ignored").env(cluster::VARIABLE, directory);
     }
     command.env("BATON_BIN", workspace::release("baton")).env("BATON_PYTHON", workspace::venv().join("bin/python"));
+    command.env("BATON_XTASK_BIN", std::env::current_exe().context("failed to find this executable")?);
     // Backtraces of errors that a test returns show the test runner only.
     command.env("RUST_LIB_BACKTRACE", "0");
     let passed = test(&mut command, closing);

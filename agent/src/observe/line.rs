@@ -48,8 +48,8 @@ fn request(event: &FlowEvent, show_values: bool) -> String {
     fields.into_iter().filter(|field| !field.trim().is_empty()).collect::<Vec<_>>().join("  ")
 }
 
-/// The other end.
-fn peer(event: &FlowEvent) -> String {
+/// The other end, by its name where that is known.
+pub(super) fn peer(event: &FlowEvent) -> String {
     match &event.peer_name {
         Some(name) => format!("{name} ({})", event.peer),
         None => event.peer.clone(),

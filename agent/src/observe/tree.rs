@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::conclusion;
 use super::flow::{FlowEvent, harmless};
 use super::journey::{Call, Hop, Join};
+use super::line;
 use super::neighbour::Neighbour;
 use super::remedy::{self, Explained};
 use super::style::{BAD, FAINT, GOOD, STRONG, WARNING};
@@ -27,12 +28,15 @@ impl Tree {
 
     fn hop(self, text: &mut String, hop: &Hop<'_>, indent: &str) {
         let Hop { inbound, response, sent_by, sender, left_out, .. } = hop;
-        let [method, path, workload, runtime, peer] =
-            [&inbound.method, &inbound.path, &inbound.workload, &*inbound.runtime, &inbound.peer].map(harmless);
-        let sender = sender.as_ref().map(|sender| format!(" ({})", named(sender))).unwrap_or_default();
+        let [method, path, workload, runtime] =
+            [&inbound.method, &inbound.path, &inbound.workload, &*inbound.runtime].map(harmless);
+        let peer = match sender {
+            Some(sender) => format!("{} ({})", harmless(&inbound.peer), named(sender)),
+            None => harmless(&line::peer(inbound)),
+        };
         let _ = writeln!(
             text,
-            "{STRONG}{workload}{STRONG:#}  {method} {path}  {FAINT}from {peer}{sender}, read by {} ({runtime}){FAINT:#}{}",
+            "{STRONG}{workload}{STRONG:#}  {method} {path}  {FAINT}from {peer}, read by {} ({runtime}){FAINT:#}{}",
             thread(inbound),
             answer(*response)
         );
@@ -96,7 +100,7 @@ impl Tree {
             text,
             "{perhaps}{}  {FAINT}to {}, by {}{FAINT:#}  {}{}",
             request(outbound),
-            harmless(&outbound.peer),
+            harmless(&line::peer(outbound)),
             thread(outbound),
             outcome(outbound),
             answer(call.response)
@@ -118,7 +122,7 @@ impl Tree {
             (None, None) => {
                 let _ = writeln!(
                     text,
-                    "{indent}{FAINT}its other end is not followed on this node: elsewhere, behind a proxy, or not switched on{FAINT:#}"
+                    "{indent}{FAINT}its other end is not followed on this node: elsewhere, behind a service or proxy, or not switched on{FAINT:#}"
                 );
             }
         }
@@ -138,11 +142,15 @@ pub(super) fn request(outbound: &FlowEvent) -> String {
     }
 }
 
-/// The process, and its thread if that is not the first one.
+/// The process, its thread if that is not the first one, and what ran on it if that is something else.
 fn thread(event: &FlowEvent) -> String {
     let FlowEvent { comm, pid, tid, .. } = event;
-    let comm = harmless(comm);
-    if pid == tid { format!("{comm}[{pid}]") } else { format!("{comm}[{pid}] thread {tid}") }
+    let thread = if pid == tid { String::new() } else { format!(" thread {tid}") };
+    let executor = match event.executor.as_deref() {
+        None | Some("thread") => String::new(),
+        Some(executor) => format!(", {executor}"),
+    };
+    harmless(&format!("{comm}[{pid}]{thread}{executor}"))
 }
 
 /// What became of an outbound request.

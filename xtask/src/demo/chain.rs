@@ -9,13 +9,17 @@ use serde::Deserialize;
 
 use super::HEADERS;
 use super::client::Client;
-use super::programs::Programs;
+use super::programs;
+use crate::cgroup::Cgroup;
 use crate::process::Service;
 use crate::scratch::Scratch;
 use crate::wait;
 
 /// Java compiles its source before it listens, and the machine may be busy.
 const START: Duration = Duration::from_secs(60);
+
+/// Programs of a chain, at most.
+const MOST: usize = 4;
 
 /// The programs, started from the last to the first, so that each finds its next hop.
 #[derive(Debug)]
@@ -26,25 +30,36 @@ pub(super) struct Chain {
     entry: u16,
 }
 
+/// How the programs are started.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum How<'a> {
+    /// As they are.
+    Plain,
+    /// Each under `baton exec`, with this baton, but those that need no help.
+    Exec(&'a Path),
+    /// Each in the cgroup of the same place in this list.
+    In(&'a [Cgroup]),
+}
+
 impl Chain {
-    /// Starts the programs, under `baton exec` where a `baton` is given, and waits until all listen.
-    pub(super) fn start(programs: &Programs, baton: Option<&Path>, scratch: &Scratch) -> Result<Self> {
-        let ports: [u16; 4] = wait::free_ports()?;
+    /// Starts the programs, and waits until all listen.
+    pub(super) fn start(programs: &[programs::Service], how: How<'_>, scratch: &Scratch) -> Result<Self> {
+        let ports: [u16; MOST] = wait::free_ports()?;
         let mut chain = Self { services: Vec::new(), languages: Vec::new(), flow_files: Vec::new(), entry: ports[0] };
-        for (index, program) in programs.services().iter().enumerate().rev() {
-            let words = program.words(ports[index], ports.get(index + 1).copied());
-            let mut command = match baton.filter(|_| program.selected) {
-                Some(baton) => {
+        for (index, program) in programs.iter().enumerate().rev() {
+            let next = ports.get(index + 1).filter(|_| index + 1 < programs.len());
+            let words = program.words(ports[index], next.copied());
+            let mut plain = Command::new(&words[0]);
+            plain.args(&words[1..]);
+            let mut command = match how {
+                How::Exec(baton) if program.selected => {
                     let flows = scratch.join(&format!("{}.jsonl", program.name));
                     let command = under_baton(baton, &flows, &words);
                     chain.flow_files.push((program.name, flows));
                     command
                 }
-                None => {
-                    let mut command = Command::new(&words[0]);
-                    command.args(&words[1..]);
-                    command
-                }
+                How::In(cgroups) if index < cgroups.len() => cgroups[index].wrap(&plain),
+                _ => plain,
             };
             let log = scratch.join(&format!("{}.log", program.name));
             let mut service = Service::start(program.name, command.stdout(Stdio::null()), &log)?;
@@ -53,6 +68,11 @@ impl Chain {
             chain.languages.push((program.name.to_owned(), program.language));
         }
         Ok(chain)
+    }
+
+    /// Fails if one of the programs has ended.
+    pub(super) fn check_alive(&mut self) -> Result<()> {
+        self.services.iter_mut().try_for_each(Service::check_alive)
     }
 
     /// Sends one request through the chain and returns what each hop says it received, from the first to the last.

@@ -1,9 +1,12 @@
 //! `cargo xtask demo`: three unmodified programs in three languages call each other, without baton and with it.
 
+mod broken;
 mod chain;
 mod client;
 mod flows;
 mod programs;
+
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
@@ -11,7 +14,7 @@ use crate::say::{self, Colour, coloured};
 use crate::scratch::Scratch;
 use crate::setup::{self, Purpose};
 use crate::{interrupt, workspace};
-use chain::{Chain, Hop};
+use chain::{Chain, Hop, How};
 use client::Client;
 use flows::Shown;
 use programs::Programs;
@@ -21,19 +24,47 @@ const HEADERS: [(&str, &str); 2] =
     [("x-telepresence-id", "dev1"), ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")];
 const REQUESTS_PER_DEVELOPER: usize = 20;
 
-pub(crate) fn run() -> Result<()> {
-    for problem in setup::ensure(Purpose::Demo)? {
-        say::warning(&format!("{problem:#}"));
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Arguments {
+    /// Lose headers on the way, to practise finding out where: it runs until Ctrl-C
+    #[arg(long = "break")]
+    breaks: bool,
+    /// Ask `baton explain` at once, and end
+    #[arg(long, requires = "breaks")]
+    explain: bool,
+    /// This executable instead of one that is built for it
+    #[arg(long, value_name = "FILE")]
+    baton: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// The broken demo, with its explanation.
+    pub(crate) fn explained() -> Self {
+        Self { breaks: true, explain: true, baton: None }
     }
-    say::step("building baton");
-    let baton = workspace::build_baton()?;
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let baton = match &arguments.baton {
+        Some(baton) => baton.clone(),
+        None => {
+            for problem in setup::ensure(Purpose::Demo)? {
+                say::warning(&format!("{problem:#}"));
+            }
+            say::step("building baton");
+            workspace::build_baton()?
+        }
+    };
     let scratch = Scratch::new("demo")?;
     let programs = Programs::find(&scratch)?;
     let client = Client::find()?;
+    if arguments.breaks {
+        return broken::run(&baton, &programs, &client, &scratch, arguments.explain);
+    }
 
     introduce(&programs, &client);
     say::result(&title("1. Without baton"));
-    let mut plain = Chain::start(&programs, None, &scratch)?;
+    let mut plain = Chain::start(programs.services(), How::Plain, &scratch)?;
     show(&plain.hops(&client, "/order/1", &HEADERS)?, &client);
     plain.stop();
 
@@ -42,7 +73,7 @@ pub(crate) fn run() -> Result<()> {
     say::result(&format!("     baton exec --headers {} -- PROGRAM", names.join(",")));
     say::result("     (prices only receives: it runs without baton in both parts)");
     say::result("");
-    let mut carried = Chain::start(&programs, Some(&baton), &scratch)?;
+    let mut carried = Chain::start(programs.services(), How::Exec(&baton), &scratch)?;
     let hops = carried.hops(&client, "/order/2", &HEADERS)?;
     show(&hops, &client);
 

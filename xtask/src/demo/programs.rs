@@ -9,13 +9,15 @@ use crate::scratch::Scratch;
 use crate::{process, say, workspace};
 
 /// One program of the chain.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Service {
     pub(super) name: &'static str,
     pub(super) language: &'static str,
     program: Vec<PathBuf>,
     /// Whether it runs under `baton exec` in the second part. The last one needs no help: it sends nothing.
     pub(super) selected: bool,
+    /// Whether it hands its calls to a pool of threads.
+    pools: bool,
 }
 
 impl Service {
@@ -23,7 +25,8 @@ impl Service {
     pub(super) fn words(&self, port: u16, next: Option<u16>) -> Vec<String> {
         let program = self.program.iter().map(|word| word.display().to_string());
         let arguments = [self.name.to_owned(), port.to_string()];
-        program.chain(arguments).chain(next.map(|port| port.to_string())).collect()
+        let pool = self.pools.then(|| "pool".to_owned());
+        program.chain(arguments).chain(next.map(|port| port.to_string())).chain(pool).collect()
     }
 }
 
@@ -50,7 +53,7 @@ impl Programs {
         };
         let (orders_language, orders) = choose(java(), "orders", "Java");
         let (stock_language, stock) = choose(compiled(scratch), "stock", "C");
-        let service = |name, language, program, selected| Service { name, language, program, selected };
+        let service = |name, language, program, selected| Service { name, language, program, selected, pools: false };
         Ok(Self {
             services: [
                 service("gateway", "Python", python.clone(), true),
@@ -64,6 +67,12 @@ impl Programs {
 
     pub(super) fn services(&self) -> &[Service; 4] {
         &self.services
+    }
+
+    /// Three of them, of which the second one loses what it should pass on.
+    pub(super) fn broken(&self) -> [Service; 3] {
+        let [gateway, _, stock, _] = &self.services;
+        [gateway.clone(), Service { name: "orders", pools: true, ..gateway.clone() }, stock.clone()]
     }
 
     pub(super) fn substitutes(&self) -> &[String] {
