@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use baton_tests::app::{App, Launch, Program};
 use baton_tests::baton::{self, Daemon};
 use baton_tests::cgroup::Cgroup;
-use baton_tests::load::{self, Cell, Client};
+use baton_tests::load::Client;
 use baton_tests::process::{self, Finished, Running};
 use baton_tests::recorder::Recorder;
 use baton_tests::relay::{self, Backend};
@@ -25,7 +27,7 @@ struct Chain {
     front: App,
     daemon: Daemon,
     _recorder: Recorder,
-    _cgroups: [Cgroup; 2],
+    cgroups: [Cgroup; 2],
 }
 
 impl Chain {
@@ -34,7 +36,13 @@ impl Chain {
         let back = relay::c(&recorder.url(), Backend::Kept)?.start(&Launch::In(&cgroups[1]))?;
         let front = front(&format!("http://{}", back.address()))?.start(&Launch::In(&cgroups[0]))?;
         let daemon = Daemon::start(&[cgroups[0].path(), cgroups[1].path()])?;
-        Ok(Self { _back: back, front, daemon, _recorder: recorder, _cgroups: cgroups })
+        Ok(Self { _back: back, front, daemon, _recorder: recorder, cgroups })
+    }
+
+    /// The name of the first service's workload.
+    fn front_workload(&self) -> Result<&str> {
+        let name = self.cgroups[0].path().file_name().context("a directory's name")?;
+        name.to_str().context("a name in UTF-8")
     }
 
     /// `baton explain` with `options`, while requests with and without a value come in.
@@ -58,24 +66,29 @@ impl Chain {
     }
 }
 
-/// One request among some ten thousand in a second: more than are told otherwise.
+/// One request among thousands in a second: more than are told otherwise.
 #[test]
 fn a_request_is_found_in_a_flood() -> Result<()> {
+    const CLIENTS: usize = 4;
     let chain = Chain::start(|back| relay::c(back, Backend::Kept))?;
-    let scratch = Scratch::new()?;
-    let mut explain = baton::command(["explain", "--json", "--value", "dev-seven", "--socket"])?;
-    explain.arg(chain.daemon.socket());
+    let (address, is_over) = (chain.front.address(), AtomicBool::new(false));
     std::thread::scope(|scope| -> Result<()> {
-        let address = chain.front.address();
-        let load = scope.spawn(move || load::run(address, &Cell::new(4, 60_000, true)));
-        let mut explain = Running::spawn(explain, scratch.join("output"))?;
-        let mut sent = 0;
-        while !load.is_finished() && explain.ended()?.is_none() {
-            send(address, Some("dev-seven"), "")?;
-            sent += 1;
+        let flood = || -> Result<()> {
+            let mut client = Client::new(address, true);
+            while !is_over.load(Ordering::Relaxed) {
+                client.get("/relay?id=flood&n=1", &[])?;
+            }
+            Ok(())
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(flood)).collect();
+        let explained = chain.explain(&["--value", "dev-seven", "--json"], "dev-seven", "");
+        is_over.store(true, Ordering::Relaxed);
+        for client in clients {
+            client.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
         }
-        load.join().map_err(|_| anyhow::anyhow!("the load panicked"))??;
-        ensure!(explain.ended()?.is_some(), "not found among the others, sent {sent} times: {}", explain.output());
+        let finished = explained?;
+        let journey = journey(&finished)?;
+        ensure!(finished.code == 0 && !journey["calls"][0]["next"].is_null(), "{journey}");
         Ok(())
     })
 }
@@ -128,6 +141,72 @@ fn a_journey_that_loses_its_context_says_where_and_why() -> Result<()> {
     // The hop behind it, joined by its connection.
     ensure!(at("LOST HERE")? < at("carried none of the configured headers")?, "{text}");
     ensure!(at("carried none")? < at("nothing to insert")?, "{text}");
+    Ok(())
+}
+
+/// Explanations in JSON, with full values, while eight clients send requests whose values say to whom they belong.
+fn explained_among_many(query: &str) -> Result<Vec<Value>> {
+    const CLIENTS: usize = 8;
+    const PACE: Duration = Duration::from_millis(20);
+    let chain = Chain::start(|back| relay::python_threads(back, Backend::Kept))?;
+    let is_over = AtomicBool::new(false);
+    let client = |number: usize| {
+        let mut client = Client::new(chain.front.address(), true);
+        for count in 0.. {
+            if is_over.load(Ordering::Relaxed) {
+                break;
+            }
+            let id = format!("of-{number}-{count}");
+            client.get(&format!("/relay?id={id}&n=2{query}"), &[(HEADER, &id)])?;
+            // With more, some flow events would be left out.
+            std::thread::sleep(PACE);
+        }
+        Ok(())
+    };
+    let client = &client;
+    std::thread::scope(|scope| {
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|number| scope.spawn(move || -> Result<()> { client(number) })).collect();
+        let explain = || {
+            let mut explain = baton::command(["explain", "--json", "--show-values", "--pod"])?;
+            explain.arg(chain.front_workload()?).arg("--socket").arg(chain.daemon.socket());
+            journey(&process::run(explain, b"", LIMIT)?)
+        };
+        let journeys: Result<Vec<Value>> = (0..5).map(|_| explain()).collect();
+        is_over.store(true, Ordering::Relaxed);
+        for client in clients {
+            client.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
+        }
+        journeys
+    })
+}
+
+#[test]
+fn a_journey_among_many_has_its_own_calls_alone() -> Result<()> {
+    for journey in explained_among_many("")? {
+        let value = journey["inbound"]["values"][HEADER].as_str().context("a value")?;
+        let calls = journey["calls"].as_array().context("calls")?;
+        ensure!(calls.len() == 2 && journey["perhaps"] == Value::Array(Vec::new()), "{journey}");
+        for (number, call) in calls.iter().enumerate() {
+            let path = format!("/out/{value}/{}", number + 1);
+            ensure!(call["outbound"]["path"] == path && call["joined_by"] == "connection", "{journey}");
+            let next = &call["next"];
+            ensure!(next["inbound"]["path"] == path && next["inbound"]["values"][HEADER] == value, "{journey}");
+            ensure!(next["calls"].as_array().is_some_and(|calls| calls.len() == 1), "{journey}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_not_certain_among_many_is_said_to_be_so() -> Result<()> {
+    for journey in explained_among_many("&via=pool")? {
+        ensure!(journey["calls"] == Value::Array(Vec::new()), "{journey}");
+        let perhaps = journey["perhaps"].as_array().context("what is not certain")?;
+        ensure!(!perhaps.is_empty() && perhaps.iter().all(|call| call["outbound"]["verdict"] == "lost"), "{journey}");
+        // Where each of them led to is certain all the same.
+        ensure!(perhaps.iter().all(|call| call["next"]["inbound"]["path"] == call["outbound"]["path"]), "{journey}");
+    }
     Ok(())
 }
 

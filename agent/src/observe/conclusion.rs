@@ -117,7 +117,7 @@ impl<'a> Found<'a> {
             _ => {}
         }
         if let (Some("injected" | "already-present"), Some(receiver)) = (outbound.verdict.as_deref(), &call.receiver)
-            && !receiver.is_seen
+            && receiver.is_seen == Some(false)
             && !self.unseen.iter().any(|other| other.pid == receiver.pid)
         {
             self.unseen.push(receiver);
@@ -214,8 +214,12 @@ mod tests {
     fn a_hop_that_is_not_switched_on_is_named() {
         let events = [inbound(), FlowEvent { verdict: Some("injected".into()), ..event(Kind::Outbound, "/a") }];
         let mut hop = journey::of(&events, 0).expect("an inbound request");
-        let receiver =
-            |cgroup: &str| Neighbour { pid: 7, comm: "cart".to_owned(), cgroup: cgroup.to_owned(), is_seen: false };
+        let receiver = |cgroup: &str| Neighbour {
+            pid: 7,
+            comm: "cart".to_owned(),
+            cgroup: cgroup.to_owned(),
+            is_seen: Some(false),
+        };
         for (cgroup, how) in [
             ("/sys/fs/cgroup/cart.service", "--cgroup /sys/fs/cgroup/cart.service."),
             ("/sys/fs/cgroup/kubepods/pod1/a", "the label baton.dev/propagation on its pod."),
@@ -225,7 +229,7 @@ mod tests {
             let text = of(&hop);
             assert!(text.contains(&format!("If they are missing behind cart[7], switch it on: {how}")), "{text}");
         }
-        hop.look_around(&mut |_| Some(Neighbour { is_seen: true, ..receiver("/") }));
+        hop.look_around(&mut |_| Some(Neighbour { is_seen: None, ..receiver("/") }));
         assert_eq!(of(&hop), "Nothing was lost, as far as baton sees.");
     }
 }

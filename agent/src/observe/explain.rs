@@ -25,6 +25,12 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(3);
 /// Flow events of other hops may arrive so long after the response.
 const REST: Duration = Duration::from_millis(200);
 
+/// Where there are many: the daemon tells every half second that some are missing.
+const LONG_REST: Duration = Duration::from_millis(700);
+
+/// So many flow events are many: fewer than the daemon lets pass in a second.
+const MANY: usize = 1000;
+
 /// Tells of the first request that fits. The exit status is 1 if there is none.
 pub(crate) async fn run(arguments: Explain) -> anyhow::Result<u8> {
     let mut search = Search::default();
@@ -42,7 +48,8 @@ pub(crate) async fn run(arguments: Explain) -> anyhow::Result<u8> {
     };
     let Some(mut hop) = journey::of(&events, root) else { anyhow::bail!("a journey without a beginning") };
     if arguments.from.from.is_none() {
-        let (machine, seen) = (Machine::now(), search::cgroups(&events));
+        let machine = Machine::now();
+        let seen = search::Seen { cgroups: search::cgroups(&events), is_all: search.missed == 0 };
         hop.look_around(&mut |outbound| search::other_end(outbound, &machine, &events, &seen));
         search.name_sender(&mut hop, &seen);
     }
@@ -87,6 +94,7 @@ async fn wait(search: &mut Search, arguments: &Explain) -> anyhow::Result<()> {
         if now != stage {
             stage = now;
             let left = match stage {
+                Stage::Over if search.len() > MANY => LONG_REST,
                 Stage::Over => REST,
                 Stage::NotUnderstood => SHORT_PATIENCE,
                 Stage::Before | Stage::Under => PATIENCE,

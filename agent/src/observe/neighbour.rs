@@ -21,8 +21,8 @@ pub(crate) struct Neighbour {
     pub(crate) comm: String,
     /// The directory of its cgroup v2.
     pub(crate) cgroup: String,
-    /// Whether flow events tell of it, or of a process of its cgroup or pod.
-    pub(crate) is_seen: bool,
+    /// Whether flow events tell of it, or of a process of its cgroup or pod, if that is known.
+    pub(crate) is_seen: Option<bool>,
 }
 
 /// A socket, as `/proc/net/tcp` has it.
@@ -98,7 +98,7 @@ impl Machine {
         let found = sockets().filter(is_connected).chain(sockets().filter(listens));
         let pid = found.filter_map(|socket| self.owners.get(&socket.inode)).copied().next()?;
         let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned();
-        Some(Neighbour { pid, comm, cgroup: cgroup(pid).unwrap_or_default(), is_seen: false })
+        Some(Neighbour { pid, comm, cgroup: cgroup(pid).unwrap_or_default(), is_seen: None })
     }
 }
 

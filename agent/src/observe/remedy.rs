@@ -214,4 +214,18 @@ mod tests {
             assert!(documented.contains(&format!("\n| `{}` |", reason.name())), "{}", reason.name());
         }
     }
+
+    #[test]
+    fn symptoms_lead_to_reasons_that_there_are() {
+        let document = include_str!("../../../docs/DEBUGGING.md");
+        let (_, table) = document.split_once("## Ways to lose a header").expect("the table");
+        let known: Vec<&str> =
+            Reason::ALL.iter().map(|reason| reason.name()).chain(Verdict::ALL.map(Verdict::name)).collect();
+        let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+        assert!(rows.len() >= 12);
+        for row in rows {
+            let reason = row.split('|').nth(2).and_then(|cell| cell.split('`').nth(1));
+            assert!(reason.is_some_and(|reason| known.contains(&reason)), "{row}");
+        }
+    }
 }

@@ -165,14 +165,13 @@ fn outcome(event: &FlowEvent) -> String {
 
 /// Who got a request that no flow event tells more of.
 fn got(receiver: &Neighbour) -> String {
-    let named = named(receiver);
-    if receiver.is_seen {
-        return format!("got by {named} on this node, which baton follows, but not on this connection");
-    }
-    format!(
-        "got by {named} on this node, in the cgroup {}, which is not switched on: what it sends is not seen",
-        harmless(&receiver.cgroup)
-    )
+    let (named, cgroup) = (named(receiver), harmless(&receiver.cgroup));
+    let known = match receiver.is_seen {
+        Some(true) => return format!("got by {named} on this node, which baton follows, but not on this connection"),
+        Some(false) => "which is not switched on: what it sends is not seen",
+        None => "and some requests of this time are not known: perhaps it is followed",
+    };
+    format!("got by {named} on this node, in the cgroup {cgroup}, {known}")
 }
 
 /// A process's name and number.

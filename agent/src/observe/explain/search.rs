@@ -50,6 +50,11 @@ pub(super) struct Search {
 }
 
 impl Search {
+    /// How many flow events it has.
+    pub(super) fn len(&self) -> usize {
+        self.before.len() + self.events.len()
+    }
+
     /// Takes in what was seen.
     pub(super) fn add(&mut self, record: Record, arguments: &Explain) {
         let event = match record {
@@ -68,7 +73,11 @@ impl Search {
             }
         }
         match &self.root {
-            None if event.kind == Kind::Inbound && arguments.fits(&event) => self.root = Some(event.clone()),
+            None if event.kind == Kind::Inbound && arguments.fits(&event) => {
+                self.root = Some(event.clone());
+                // What was missing before is not missing in its journey.
+                self.missed = 0;
+            }
             None => {
                 if self.before.len() == MOST_BEFORE {
                     self.before.pop_front();
@@ -104,7 +113,7 @@ impl Search {
     }
 
     /// Says in the first hop of a journey who sent it, if that was found.
-    pub(super) fn name_sender(&mut self, hop: &mut Hop<'_>, seen: &BTreeSet<String>) {
+    pub(super) fn name_sender(&mut self, hop: &mut Hop<'_>, seen: &Seen) {
         if hop.sent_by.is_none() && Some(hop.inbound) == self.root.as_ref() {
             hop.sender = self.sender.take().flatten().map(|sender| among(sender, seen));
         }
@@ -160,6 +169,15 @@ fn counted(counts: &BTreeMap<String, u64>) -> String {
     counts.iter().map(|(name, count)| format!("{} ({count})", harmless(name))).collect::<Vec<_>>().join(", ")
 }
 
+/// Whom flow events tell of.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// The cgroups of their processes.
+    pub(super) cgroups: BTreeSet<String>,
+    /// Whether no flow events are missing.
+    pub(super) is_all: bool,
+}
+
 /// The cgroups of processes that `events` tell of, as far as they are still there.
 pub(super) fn cgroups(events: &[FlowEvent]) -> BTreeSet<String> {
     let processes: BTreeSet<u32> = events.iter().map(|event| event.pid).collect();
@@ -171,7 +189,7 @@ pub(super) fn other_end(
     outbound: &FlowEvent,
     machine: &Machine,
     events: &[FlowEvent],
-    seen: &BTreeSet<String>,
+    seen: &Seen,
 ) -> Option<Neighbour> {
     // The program that sent it may have ended; another one of its workload has the same addresses.
     let of_workload = events.iter().filter(|event| event.workload == outbound.workload).map(|event| event.pid);
@@ -184,7 +202,8 @@ fn process_at(machine: &Machine, there: &str, here: Option<&str>, pid: u32) -> O
 }
 
 /// `found`, with a note whether it is among those that flow events tell of.
-fn among(mut found: Neighbour, seen: &BTreeSet<String>) -> Neighbour {
-    found.is_seen = seen.iter().any(|cgroup| neighbour::is_same_workload(&found.cgroup, cgroup));
+fn among(mut found: Neighbour, seen: &Seen) -> Neighbour {
+    let is_seen = seen.cgroups.iter().any(|cgroup| neighbour::is_same_workload(&found.cgroup, cgroup));
+    found.is_seen = (is_seen || seen.is_all).then_some(is_seen);
     found
 }
