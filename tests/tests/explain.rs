@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -228,6 +227,12 @@ fn a_recorded_journey() -> Result<()> {
     let mut record = baton::command(["record", "--output"])?;
     record.arg(&file).arg("--socket").arg(chain.daemon.socket());
     let mut record = Running::spawn(record, scratch.join("words"))?;
+    // A journey that began before is not whole.
+    wait::until("the recording to begin", LIMIT, || {
+        send(chain.front.address(), Some("other"), "")?;
+        Ok((std::fs::metadata(&file)?.len() > 0).then_some(()))
+    })
+    .with_context(|| record.output())?;
     wait::until("a recorded journey", LIMIT, || {
         send(chain.front.address(), Some("dev-seven"), "")?;
         Ok(explain(&file)?.filter(|journey| !journey["calls"][0]["next"].is_null()))
