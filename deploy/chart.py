@@ -59,7 +59,8 @@ CASES: dict[str, tuple[Values, str | None, Callable[[Document], bool]]] = {
         None,
         lambda pod: capabilities(pod) == CAPABILITIES
         and profile(pod) == {"type": "Unconfined"}
-        and scraped(pod) == ["true", "9640", "/metrics"],
+        and scraped(pod) == ["true", "9640", "/metrics"]
+        and not any(argument.startswith("--listen") for argument in container(pod)["args"]),
     ),
     "an old Kubernetes": ({}, OLD_KUBERNETES, lambda pod: annotation(pod) == "unconfined" and profile(pod) is None),
     "host network": (
@@ -69,6 +70,11 @@ CASES: dict[str, tuple[Values, str | None, Callable[[Document], bool]]] = {
         and "--health=127.0.0.1:9641" in container(pod)["args"]
         and scraped(pod) == []
         and container(pod)["readinessProbe"]["httpGet"]["host"] == "127.0.0.1",
+    ),
+    "a page": (
+        {"page": {"enabled": True, "port": 9700}},
+        None,
+        lambda pod: "--listen=127.0.0.1:9700" in container(pod)["args"],
     ),
     "DAC_READ_SEARCH": (
         {"capabilities": {"dacReadSearch": True}},
@@ -143,6 +149,8 @@ REFUSED: list[Values] = [
     {"health": {"port": 0}},
     {"health": {"address": "::"}},
     {"metrics": {"annotations": "yes"}},
+    {"page": {"enabled": "yes"}},
+    {"page": {"address": "0.0.0.0"}},
     {"seccompProfile": {"type": "Localhost"}},
     {"appArmorProfile": {"type": "Off"}},
     {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}},

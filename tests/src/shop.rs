@@ -34,9 +34,11 @@ impl Shop {
         let mut shop = Self { services: Vec::new(), cgroups: Vec::new(), backend: Recorder::echoing_targets()? };
         shop.add("stock", relay::c(&shop.backend.url(), Backend::Kept)?)?;
         shop.add("audit", service("")?)?;
-        shop.add("search", service(&format!("{} direct", shop.url("stock")))?)?;
-        shop.add("orders", service(&format!("{} direct,{} queue", shop.url("stock"), shop.url("audit")))?)?;
-        shop.add("gateway", service(&format!("{} direct,{} mixed", shop.url("orders"), shop.url("search")))?)?;
+        let stock = shop.url("stock", "?id={}");
+        shop.add("search", service(&format!("{stock} direct"))?)?;
+        shop.add("orders", service(&format!("{stock} direct,{} queue", shop.url("audit", "/{}")))?)?;
+        let (orders, search) = (shop.url("orders", "/{}"), shop.url("search", "/{}"));
+        shop.add("gateway", service(&format!("{orders} direct,{search} mixed"))?)?;
         Ok(shop)
     }
 
@@ -62,10 +64,10 @@ impl Shop {
         Ok(())
     }
 
-    /// Where a service is asked for what is called like it.
-    fn url(&self, name: &str) -> String {
+    /// Where a service is asked for what is called like it, with the rest of the URL.
+    fn url(&self, name: &str, rest: &str) -> String {
         let address = self.services.iter().find(|(other, _)| *other == name).map(|(_, app)| app.address());
-        address.map(|address| format!("http://{address}/{name}")).unwrap_or_default()
+        address.map(|address| format!("http://{address}/{name}{rest}")).unwrap_or_default()
     }
 }
 

@@ -1,6 +1,6 @@
 """A service of a small shop, on ThreadingHTTPServer and http.client. It copies no header.
 
-GET /ANYTHING/REST calls each of $CALLS, "URL how" separated by commas, at URL/REST, and answers when all have answered:
+GET /ANYTHING/REST calls each of $CALLS ("URL how", separated by commas, with {} for REST), and answers when all have:
     direct  from the thread that reads the request
     thread  from a thread that is started for it
     mixed   so for every second REST that ends with a digit, else directly
@@ -18,10 +18,10 @@ QUEUE = queue.Queue()
 
 
 def fetch(url, rest):
-    parts = urlsplit(url)
+    parts = urlsplit(url.replace("{}", rest))
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
     try:
-        connection.request("GET", f"{parts.path}/{rest}")
+        connection.request("GET", parts.path + (f"?{parts.query}" if parts.query else ""))
         connection.getresponse().read()
     finally:
         connection.close()

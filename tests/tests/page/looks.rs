@@ -130,10 +130,11 @@ fn everything_can_be_read_in_light_and_in_dark() -> Result<()> {
     })()";
     let mut shown = Shown::with_requests(24)?;
     let browser = &mut shown.browser;
-    browser.until("losses", "document.querySelectorAll('#rows tr').length > 1")?;
+    // Each goes over eight connections.
+    browser.until("all requests", "document.getElementById('requests').textContent === '192'")?;
     let mut grounds = Vec::new();
     for (scheme, has_journey) in [("light", false), ("light", true), ("dark", false), ("dark", true)] {
-        browser.resize(1080, if has_journey { 940 } else { 760 }, scheme)?;
+        browser.resize(1200, if has_journey { 960 } else { 560 }, scheme)?;
         if has_journey {
             browser.evaluate(
                 "[...document.querySelectorAll('#rows tr')].find((row) => row.textContent.includes('search')).click()",

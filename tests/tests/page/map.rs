@@ -105,7 +105,7 @@ fn a_loss_is_explained_with_its_journey() -> Result<()> {
         "search GET /search/",
         "carried none of the configured headers",
         "nothing to insert",
-        "stock GET /stock/",
+        "stock GET /stock",
     ] {
         ensure!(text.contains(words), "no {words:?} in: {text}");
     }

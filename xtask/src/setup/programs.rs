@@ -58,6 +58,7 @@ const PROGRAMS: &[Program] = &[
     // With promtool, which is in no package of its own. Where systemd runs, this package also starts Prometheus as a
     // service on port 9090; the tests start one of their own, on another port.
     Program { packages: &["prometheus"], present: || has("prometheus") && has("promtool"), purposes: TESTED },
+    Program { packages: &["chromium"], present: || has("chromium"), purposes: TESTED },
     Program { packages: &["openssl"], present: || has("openssl"), purposes: TESTED },
     // Kubernetes itself is built from source, see `cluster`.
     Program { packages: &["etcd-server"], present: || has("etcd"), purposes: CLUSTERED },

@@ -3,7 +3,7 @@
 
 export const WIDTH = 166;
 export const HEIGHT = 54;
-const GAP = 130;
+const GAP = 114;
 const BETWEEN = 30;
 const SLOT = 26;
 const MARGIN = 26;

@@ -3,7 +3,7 @@
 import { HEIGHT, WIDTH } from './layout.js';
 
 /** Room that a label takes. */
-const LABEL = { width: 88, height: 22 };
+const LABEL = { width: 92, height: 22 };
 
 /** The way of a line from node to node, its arrow, and points on it that a label may have: the best ones first. */
 export function line({ points, back }) {
