@@ -19,7 +19,7 @@ use crate::cli::Explain;
 /// How long a request may take until its journey is told without its response.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The same for a request that was not understood: its response will not be seen.
+/// The same where its connection is not followed any more: its response will not be seen.
 const SHORT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Flow events of other hops may arrive so long after the response.
@@ -96,7 +96,7 @@ async fn wait(search: &mut Search, arguments: &Explain) -> anyhow::Result<()> {
             let left = match stage {
                 Stage::Over if search.len() > MANY => LONG_REST,
                 Stage::Over => REST,
-                Stage::NotUnderstood => SHORT_PATIENCE,
+                Stage::GivenUp => SHORT_PATIENCE,
                 Stage::Before | Stage::Under => PATIENCE,
             };
             until.as_mut().reset(tokio::time::Instant::now() + left);

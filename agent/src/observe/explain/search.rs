@@ -22,8 +22,8 @@ pub(super) enum Stage {
     Before,
     /// It has come.
     Under,
-    /// It has come, and was not understood.
-    NotUnderstood,
+    /// It has come, and its connection is not followed any more.
+    GivenUp,
     /// It is answered.
     Over,
 }
@@ -36,6 +36,8 @@ pub(super) struct Search {
     /// Who sent it, once that was looked for, and if it is a process of this machine.
     sender: Option<Option<Neighbour>>,
     is_over: bool,
+    /// Its connection is not followed any more.
+    is_given_up: bool,
     /// The last before it.
     before: VecDeque<FlowEvent>,
     /// All from that on.
@@ -86,9 +88,9 @@ impl Search {
                 return;
             }
             Some(root) => {
-                self.is_over |= event.kind == Kind::Response
-                    && event.answers == Some(Kind::Inbound)
-                    && event.connection == root.connection;
+                let is_of_it = event.connection == root.connection;
+                self.is_over |= is_of_it && event.kind == Kind::Response && event.answers == Some(Kind::Inbound);
+                self.is_given_up |= is_of_it && event.kind == Kind::Inbound && event.context.is_none();
             }
         }
         if self.events.len() < MOST {
@@ -123,7 +125,7 @@ impl Search {
     pub(super) fn stage(&self) -> Stage {
         match (&self.root, self.is_over) {
             (None, _) => Stage::Before,
-            (Some(root), false) if remedy::is_not_understood(root) => Stage::NotUnderstood,
+            (Some(root), false) if self.is_given_up || remedy::is_not_understood(root) => Stage::GivenUp,
             (Some(_), false) => Stage::Under,
             (Some(_), true) => Stage::Over,
         }
