@@ -23,6 +23,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Run(run) => runtime.block_on(control::run::run(*run)).map(|()| 0),
         Command::Record(record) => runtime.block_on(observe::record::run(record)).map(|()| 0),
         Command::Explain(explain) => runtime.block_on(observe::explain::run(explain)),
+        Command::Watch(watch) if watch.top => runtime.block_on(observe::top::run(watch)).map(|()| 0),
         Command::Watch(watch) => observe::watch::run(&watch).map(|()| 0),
         Command::Doctor(doctor) => observe::doctor::run(&doctor),
     }

@@ -198,6 +198,9 @@ pub(crate) struct Watch {
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
+    /// A full-screen view: workloads, their losses, and their last requests
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) top: bool,
 }
 
 /// `baton record`

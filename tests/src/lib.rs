@@ -30,6 +30,7 @@ pub mod relay;
 pub mod scratch;
 pub mod servers;
 pub mod shop;
+pub mod terminal;
 pub mod verdict;
 pub mod wait;
 pub mod wire;

@@ -165,6 +165,13 @@ pub(crate) struct Notice {
     pub(crate) message: String,
 }
 
+impl std::fmt::Display for Notice {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { object, workload, message, .. } = self;
+        write!(formatter, "{object} {workload}: {message}")
+    }
+}
+
 /// One line of a stream of flow events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Record {

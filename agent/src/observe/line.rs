@@ -2,50 +2,51 @@
 
 use anstyle::Style;
 
-use super::flow::{FlowEvent, Kind, Notice, Record, harmless};
+use super::flow::{FlowEvent, Kind, Record, harmless};
 use super::style::{BAD, FAINT, GOOD, INBOUND, WARNING};
+
+/// Words of a line, each in its style.
+pub(super) type Words = Vec<(Style, String)>;
 
 /// `record` in one line, with styles that a terminal understands; `None` where there is nothing to say.
 pub(crate) fn of(record: &Record, show_values: bool) -> Option<String> {
-    match record {
-        Record::Flow(event) => Some(request(event, show_values)),
+    let words = match record {
+        Record::Flow(event) => request(event, show_values),
         Record::Missed(count) => {
-            Some(styled(WARNING, &format!("… {count} events missed: they came faster than they were read")))
+            vec![(WARNING, format!("… {count} events missed: they came faster than they were read"))]
         }
-        Record::Notice(Notice { time, object, workload, message }) => Some(format!(
-            "{}  {}",
-            styled(FAINT, &harmless(clock(time))),
-            styled(WARNING, &harmless(&format!("{object} {workload}: {message}")))
-        )),
-        Record::Other => None,
-    }
+        Record::Notice(notice) => {
+            vec![(FAINT, harmless(clock(&notice.time))), (WARNING, harmless(&notice.to_string()))]
+        }
+        Record::Other => return None,
+    };
+    Some(words.into_iter().map(|(style, text)| format!("{style}{text}{style:#}")).collect::<Vec<_>>().join("  "))
 }
 
-fn request(event: &FlowEvent, show_values: bool) -> String {
+/// What is to be said of a request or response.
+pub(super) fn request(event: &FlowEvent, show_values: bool) -> Words {
     let is_inbound = event.answers.unwrap_or(event.kind) == Kind::Inbound;
+    let plain = |text: &str| (Style::new(), harmless(text));
     let (direction, towards) = match event.kind {
-        Kind::Inbound => (styled(INBOUND, "in "), "from"),
-        Kind::Outbound => ("out".to_owned(), "to"),
-        Kind::Response => {
-            (styled(FAINT, if is_inbound { "in↩" } else { "out↩" }), if is_inbound { "to" } else { "from" })
-        }
+        Kind::Inbound => ((INBOUND, "in ".to_owned()), "from"),
+        Kind::Outbound => (plain("out"), "to"),
+        Kind::Response if is_inbound => ((FAINT, "in↩".to_owned()), "to"),
+        Kind::Response => ((FAINT, "out↩".to_owned()), "from"),
     };
-    let fields = [
-        styled(FAINT, &harmless(clock(&event.time))),
+    let context = event.context.as_ref().map(|id| format!("#{}", id.trim_start_matches('0')));
+    let mut words = vec![
+        (FAINT, harmless(clock(&event.time))),
         direction,
-        harmless(&event.workload),
-        harmless(&format!("{}[{}]", event.comm, event.tid)),
-        harmless(&format!("{} {}", event.method, event.path)),
-        harmless(&format!("{towards} {}", peer(event))),
+        plain(&event.workload),
+        plain(&format!("{}[{}]", event.comm, event.tid)),
+        plain(&format!("{} {}", event.method, event.path)),
+        plain(&format!("{towards} {}", peer(event))),
         outcome(event),
-        harmless(&event.fields(show_values, "=").join(",")),
-        event
-            .context
-            .as_ref()
-            .map(|id| styled(FAINT, &harmless(&format!("#{}", id.trim_start_matches('0')))))
-            .unwrap_or_default(),
+        plain(&event.fields(show_values, "=").join(",")),
+        (FAINT, harmless(&context.unwrap_or_default())),
     ];
-    fields.into_iter().filter(|field| !field.trim().is_empty()).collect::<Vec<_>>().join("  ")
+    words.retain(|(_, word)| !word.trim().is_empty());
+    words
 }
 
 /// The other end, by its name where that is known.
@@ -57,28 +58,29 @@ pub(super) fn peer(event: &FlowEvent) -> String {
 }
 
 /// What became of the request.
-fn outcome(event: &FlowEvent) -> String {
+fn outcome(event: &FlowEvent) -> (Style, String) {
     if let Some(status) = event.status {
-        let style = if status >= 500 { WARNING } else { FAINT };
-        let took = event.latency_us.map(|time| format!(" in {:.1} ms", time as f64 / 1000.0)).unwrap_or_default();
-        return styled(style, &format!("{status}{took}"));
+        return answer(status, event.latency_us);
     }
-    match (event.verdict.as_deref(), event.reason.as_deref()) {
-        (None, None) => String::new(),
-        (None, Some(reason)) => styled(WARNING, &harmless(&format!("({reason})"))),
-        (Some("lost"), reason) => styled(BAD, &harmless(&format!("lost: {}", reason.unwrap_or("unknown")))),
-        (Some("injected"), _) => styled(GOOD, "injected"),
-        (Some(verdict), _) => styled(FAINT, &harmless(verdict)),
-    }
+    let (style, text) = match (event.verdict.as_deref(), event.reason.as_deref()) {
+        (None, None) => (FAINT, String::new()),
+        (None, Some(reason)) => (WARNING, format!("({reason})")),
+        (Some("lost"), reason) => (BAD, format!("lost: {}", reason.unwrap_or("unknown"))),
+        (Some("injected"), _) => (GOOD, "injected".to_owned()),
+        (Some(verdict), _) => (FAINT, verdict.to_owned()),
+    };
+    (style, harmless(&text))
+}
+
+/// A response's status, and the microseconds that it took.
+pub(super) fn answer(status: u16, took: Option<u64>) -> (Style, String) {
+    let took = took.map(|time| format!(" in {:.1} ms", time as f64 / 1000.0)).unwrap_or_default();
+    (if status >= 500 { WARNING } else { FAINT }, format!("{status}{took}"))
 }
 
 /// The time of day of an RFC 3339 time, to the millisecond.
 fn clock(time: &str) -> &str {
     time.get(11..23).unwrap_or(time)
-}
-
-fn styled(style: Style, text: &str) -> String {
-    if text.is_empty() { String::new() } else { format!("{style}{text}{style:#}") }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod remedy;
 mod source;
 mod style;
 pub(crate) mod summary;
+pub(crate) mod top;
 mod tree;
 pub(crate) mod watch;
 

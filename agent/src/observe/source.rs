@@ -13,7 +13,7 @@ use crate::failure::Failure;
 
 /// A stream of flow events.
 pub(crate) struct Source {
-    lines: Lines<Box<dyn BufRead>>,
+    lines: Lines<Box<dyn BufRead + Send>>,
     /// The file's name; `None` for the daemon.
     file: Option<String>,
     number: usize,
@@ -25,7 +25,7 @@ impl Source {
     /// # Errors
     /// [`Failure::NoDaemon`] if no daemon answers, [`Failure::Usage`] if there is no such file.
     pub(crate) fn open(from: &From) -> Result<Self, Failure> {
-        let input: Box<dyn BufRead> = match &from.from {
+        let input: Box<dyn BufRead + Send> = match &from.from {
             None => Box::new(BufReader::new(
                 UnixStream::connect(&from.socket)
                     .map_err(|error| Failure::NoDaemon { path: from.socket.clone(), error })?,
