@@ -1,5 +1,7 @@
 //! Puts the parts together: the only place that knows all of them.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 
 use crate::cli::{Cli, Command};
@@ -23,6 +25,14 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Run(run) => runtime.block_on(control::run::run(*run)).map(|()| 0),
         Command::Record(record) => runtime.block_on(observe::record::run(record)).map(|()| 0),
         Command::Explain(explain) => runtime.block_on(observe::explain::run(explain)),
+        Command::Discover(discover) if discover.cgroups.is_empty() => {
+            runtime.block_on(observe::discover::run(discover))
+        }
+        Command::Discover(discover) => {
+            let (cgroups, headers) = (discover.cgroups.clone(), discover.headers.clone());
+            let work = async move |socket: &Path| observe::discover::run_beside(discover, socket).await;
+            runtime.block_on(control::run::own::run(&cgroups, &headers, work))
+        }
         Command::Watch(watch) if watch.top => runtime.block_on(observe::top::run(watch)).map(|()| 0),
         Command::Watch(watch) => observe::watch::run(&watch).map(|()| 0),
         Command::Doctor(doctor) => observe::doctor::run(&doctor),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use baton_common::flow::{Reason, Verdict};
@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Record(Record),
     /// Wait for a request, and tell its journey: each hop, and where and why its context was lost
     Explain(Explain),
+    /// Watch which of the usual headers come in, which the applications pass on, and say what to configure
+    Discover(Discover),
     /// Check what this machine offers and what is missing
     Doctor(Doctor),
 }
@@ -65,6 +67,9 @@ pub(crate) struct Policy {
     /// How sure it must be which request caused another [default: strict]
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) attribution: Option<Attribution>,
+    /// Look for all usual headers, besides those that are named, and insert nothing
+    #[arg(long)]
+    pub(crate) observe: bool,
     /// Configuration file (YAML); flags take the place of its keys
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -132,12 +137,35 @@ pub(crate) struct Run {
     /// Report in JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Whether nothing is reported at all: somebody else does.
+    #[arg(skip)]
+    pub(crate) is_quiet: bool,
 }
 
 impl Run {
     /// Where health and metrics are to be answered, if anywhere.
     pub(crate) fn health_address(&self) -> Option<SocketAddr> {
         self.health.or_else(|| self.kubernetes.then_some(DEFAULT_HEALTH))
+    }
+
+    /// A daemon that only observes `cgroups`, and looks for `headers` besides the usual ones.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`], in one line.
+    pub(crate) fn observing(cgroups: &[PathBuf], headers: &[String], socket: &Path) -> Result<Self, Failure> {
+        let mut words: Vec<OsString> = ["baton", "run", "--observe", "--socket"].map(OsString::from).to_vec();
+        words.push(socket.into());
+        for cgroup in cgroups {
+            words.extend(["--cgroup".into(), cgroup.into()]);
+        }
+        for name in headers {
+            words.extend(["--headers".into(), name.into()]);
+        }
+        match Cli::try_parse_from(words) {
+            Ok(Cli { command: Command::Run(run), .. }) => Ok(Self { is_quiet: true, ..run }),
+            Ok(_) => Err(Failure::Usage("nothing to observe".to_owned())),
+            Err(error) => Err(Failure::Usage(one_line(&error))),
+        }
     }
 }
 
@@ -244,6 +272,29 @@ pub(crate) struct Explain {
     /// Show values in full, not only their beginnings
     #[arg(long)]
     pub(crate) show_values: bool,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `baton discover`
+#[derive(Args, Debug)]
+pub(crate) struct Discover {
+    /// Where flow events come from.
+    #[command(flatten)]
+    pub(crate) from: From,
+    /// Observe this cgroup v2 directory, without a running daemon (repeatable); nothing is inserted
+    #[arg(long = "cgroup", value_name = "DIR", conflicts_with_all = ["from", "socket"])]
+    pub(crate) cgroups: Vec<PathBuf>,
+    /// With --cgroup: header names to look for besides the usual ones, separated by commas; NAME* is a prefix
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "cgroups")]
+    pub(crate) headers: Vec<String>,
+    /// In which workloads.
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// For how long: 60s, 5m, 1h 30m
+    #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "60s")]
+    pub(crate) duration: Duration,
     /// One JSON object
     #[arg(long)]
     pub(crate) json: bool,

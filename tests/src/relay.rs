@@ -46,6 +46,13 @@ pub fn python_threads(url: &str, backend: Backend) -> Result<Program> {
     program(command, url, backend)
 }
 
+/// Python: a relay that passes the headers `forward` on by itself, and sends `own` with a value of its own.
+pub fn forwarding(url: &str, forward: &[&str], own: &str) -> Result<Program> {
+    let mut command = Command::new(python()?);
+    command.arg(source("python/forwarding.py")).env("FORWARD", forward.join(",")).env("OWN", own);
+    program(command, url, Backend::Fresh)
+}
+
 /// Python: raw sockets that peek at heads, and throw them away afterwards if `discard`.
 pub fn peeking(url: &str, discard: bool) -> Result<Program> {
     let mut command = Command::new(python()?);

@@ -33,6 +33,17 @@ impl Headers {
         Self::resolve(&names, &presets)
     }
 
+    /// Those of all presets.
+    pub(crate) fn usual() -> Self {
+        let mut names: Vec<String> = Vec::new();
+        for name in PRESETS.iter().flat_map(|(_, names)| *names) {
+            if !names.iter().any(|other| other == name) {
+                names.push((*name).to_owned());
+            }
+        }
+        Self { names }
+    }
+
     /// Checks names and presets; the default set where both are empty.
     ///
     /// # Errors
@@ -173,6 +184,8 @@ mod tests {
     #[test]
     fn all_presets_together_fit() {
         let all: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
-        resolve(&[], &all).expect("legal").table().expect("fits");
+        let headers = resolve(&[], &all).expect("legal");
+        headers.table().expect("fits");
+        assert_eq!(headers, Headers::usual());
     }
 }

@@ -3,7 +3,7 @@
 pub(crate) mod addresses;
 pub(crate) mod headers;
 mod kubernetes;
-mod presets;
+pub(crate) mod presets;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

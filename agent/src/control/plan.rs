@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) attribution: Attribution,
     /// What Kubernetes annotations may do.
     pub(crate) kubernetes: KubernetesConfig,
+    /// Whether nothing may be inserted, whatever else is asked for.
+    pub(crate) is_observing: bool,
     egress: Vec<IpNet>,
     ingress: Vec<IpNet>,
     workloads: Vec<WorkloadConfig>,
@@ -43,7 +45,8 @@ impl Plan {
         let named = !policy.headers.is_empty() || !policy.presets.is_empty();
         let (names, presets) =
             if named { (&policy.headers, &policy.presets) } else { (&config.headers, &config.presets) };
-        let own = Headers::resolve(names, presets)?;
+        let named = Headers::resolve(names, presets)?;
+        let own = if policy.observe { Headers::usual().with(&named) } else { named };
         let headers = own.with(&config.kubernetes.allow.headers()?);
         headers.table()?;
         let carried = headers.bits_of(&own).unwrap_or_default();
@@ -54,6 +57,7 @@ impl Plan {
             contexts: config.limits.contexts,
             max_age: config.limits.max_age(),
             attribution: policy.attribution.unwrap_or(config.attribution),
+            is_observing: policy.observe,
             egress: either(&policy.egress, &config.egress),
             ingress: either(&policy.ingress, &config.ingress),
             kubernetes: config.kubernetes,
@@ -63,7 +67,12 @@ impl Plan {
 
     /// Address policy of workloads that have none of their own.
     pub(crate) fn addresses(&self) -> Addresses {
-        Addresses::new(&self.egress, &self.ingress)
+        self.permitted(Addresses::new(&self.egress, &self.ingress))
+    }
+
+    /// `wanted`, as far as it is permitted: who only observes sends headers nowhere.
+    pub(crate) fn permitted(&self, wanted: Addresses) -> Addresses {
+        if self.is_observing { Addresses::only(Vec::new(), wanted.ingress().to_vec()) } else { wanted }
     }
 
     /// A workload in `cgroup` that has no settings of its own.
@@ -84,7 +93,7 @@ impl Plan {
             let egress = workload.egress.as_deref().map_or_else(|| self.egress.clone(), ranges);
             let ingress = workload.ingress.as_deref().map_or_else(|| self.ingress.clone(), ranges);
             Desired {
-                addresses: Addresses::new(&egress, &ingress),
+                addresses: self.permitted(Addresses::new(&egress, &ingress)),
                 attribution: workload.attribution.unwrap_or(self.attribution),
                 ..self.workload(&workload.cgroup, workload.name.as_deref())
             }
@@ -102,4 +111,37 @@ impl Plan {
 
 fn ranges(ranges: &[Range]) -> Vec<IpNet> {
     ranges.iter().map(|range| range.0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_observes_looks_for_all_and_sends_nowhere() {
+        let range = "203.0.113.0/24".parse().expect("legal");
+        let policy = Policy {
+            observe: true,
+            headers: vec!["x-own".to_owned()],
+            egress: vec![range],
+            ingress: vec![range],
+            ..Policy::default()
+        };
+        let mut plan = Plan::make(&policy).expect("legal");
+        assert_eq!(plan.carried.count_ones() as usize, plan.headers.of_bits(u64::MAX).len());
+        for name in ["x-own", "traceparent", "ot-baggage-*", "x-telepresence-id"] {
+            assert!(plan.headers.of_bits(plan.carried).contains(&name), "{name}");
+        }
+        plan.workloads = vec![WorkloadConfig {
+            cgroup: "/a".into(),
+            name: None,
+            egress: Some(vec![Range(range)]),
+            ingress: None,
+            attribution: None,
+        }];
+        for workload in plan.workloads(&["/b".into()]) {
+            assert!(workload.addresses.egress().is_empty(), "{workload:?}");
+            assert_eq!(workload.addresses.ingress(), [range]);
+        }
+    }
 }

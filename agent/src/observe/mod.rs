@@ -1,6 +1,7 @@
 //! What baton tells its users.
 
 mod conclusion;
+pub(crate) mod discover;
 pub(crate) mod doctor;
 pub(crate) mod event;
 pub(crate) mod explain;

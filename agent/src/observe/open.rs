@@ -12,7 +12,7 @@ use super::flow::{FlowEvent, Kind};
 const MOST: usize = 8192;
 
 /// Why connections are not followed any more.
-const GIVEN_UP: [Reason; 7] = [
+pub(super) const GIVEN_UP: [Reason; 7] = [
     Reason::NotHttp1,
     Reason::HeadTooLarge,
     Reason::Pipelined,

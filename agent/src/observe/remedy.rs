@@ -122,7 +122,7 @@ const fn explained(reason: Reason) -> Explained {
             "If the application sets SO_SNDBUF to a few KiB, let it be larger.",
         ),
         Reason::EgressDenied => (
-            "The destination is not internal, and headers are not allowed to go there.",
+            "The destination is not internal, and headers are not allowed to go there; or the daemon only observes.",
             "If this destination may have them, allow it: `--egress`, `egress:` in the configuration, or the annotation baton.dev/egress.",
         ),
         Reason::InsertFailed => (

@@ -74,6 +74,10 @@ fn switch(object: &Object) -> Result<Option<bool>, String> {
 }
 
 fn settings(plan: &Plan, namespace: Option<&Object>, pod: &Object) -> Result<Settings, Problem> {
+    if plan.is_observing {
+        // Whatever annotations ask for is about what is inserted.
+        return Ok(Settings { names: plan.carried, addresses: plan.addresses(), attribution: plan.attribution });
+    }
     let allow = &plan.kubernetes.allow;
     let node = plan.addresses();
     let names = read(namespace, pod, annotation::HEADERS, |text| headers(plan, text))?;

@@ -2,11 +2,13 @@
 
 mod adoption;
 mod events;
+pub(crate) mod own;
 mod pods;
 mod reconcile;
 mod scrape;
 
 use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
 use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::Signal;
@@ -66,6 +68,11 @@ struct Daemon {
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
+    until(arguments, std::future::pending()).await
+}
+
+/// Runs until SIGTERM or SIGINT, or until `over`.
+pub(crate) async fn until(arguments: Run, over: impl Future<Output = ()>) -> anyhow::Result<()> {
     let plan = Plan::make(&arguments.policy)?;
     let desired = plan.workloads(&arguments.cgroups);
     probe::require()?;
@@ -113,7 +120,7 @@ pub(crate) async fn run(arguments: Run) -> anyhow::Result<()> {
         pods,
     };
     let ended = match daemon.begin(desired) {
-        Ok(()) => daemon.serve(&mut signals, &mut listener, &mut reader, &mut messages).await,
+        Ok(()) => daemon.serve(&mut signals, &mut listener, &mut reader, &mut messages, pin!(over)).await,
         Err(error) => Err(error),
     };
     listener.close();
@@ -136,6 +143,9 @@ impl Daemon {
 
     /// Says that something is so now.
     fn report(&self, event: &str) {
+        if self.arguments.is_quiet {
+            return;
+        }
         let names: Vec<&str> = self.workloads.iter().map(|workload| workload.desired.name.as_str()).collect();
         let line = if self.arguments.json {
             serde_json::json!({
@@ -158,6 +168,7 @@ impl Daemon {
         listener: &mut Listener,
         reader: &mut Reader,
         messages: &mut Messages,
+        mut over: Pin<&mut impl Future<Output = ()>>,
     ) -> anyhow::Result<()> {
         let mut ticks = tokio::time::interval(TICK);
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
@@ -172,6 +183,7 @@ impl Daemon {
                     Signal::SIGCHLD => self.keep_guarded()?,
                     _ => {}
                 },
+                () = &mut over => return Ok(()),
                 watcher = listener.accept() => {
                     let watcher = watcher?;
                     self.add_watcher(listener, reader, watcher)?;

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::*;
 use crate::cli::Policy;
 
@@ -5,8 +7,9 @@ use crate::cli::Policy;
 fn plan(rest: &str) -> Plan {
     let directory = std::env::temp_dir().join(format!("baton-choice-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a directory for the configuration");
-    let path = directory
-        .join(format!("{:x}.yaml", rest.bytes().fold(7u64, |sum, byte| sum.wrapping_mul(31) + u64::from(byte))));
+    // Tests run beside one another.
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let path = directory.join(format!("{}.yaml", NUMBER.fetch_add(1, Ordering::Relaxed)));
     let text = format!("headers: [a, b]\n{rest}");
     std::fs::write(&path, text).expect("the configuration is written");
     let plan = Plan::make(&Policy { config: Some(path.clone()), ..Policy::default() }).expect("legal");
@@ -110,4 +113,14 @@ fn what_is_not_allowed_switches_nothing_on() {
         assert!(!problem.of_namespace && problem.text.contains(key), "{problem:?}");
     }
     assert!(matches!(chosen(&strict, &[], &[(annotation::INGRESS, "203.0.113.0/24")]), Choice::On(_)));
+}
+
+#[test]
+fn who_observes_does_so_whatever_annotations_ask_for() {
+    let mut plan = plan(ALLOW);
+    plan.is_observing = true;
+    let asked =
+        [(annotation::HEADERS, "a"), (annotation::EGRESS, "198.51.100.0/24"), (annotation::ATTRIBUTION, "sure")];
+    let settings = settings_of(&plan, &asked);
+    assert_eq!((settings.names, settings.addresses.egress()), (plan.carried, &[][..]));
 }
