@@ -139,7 +139,7 @@ impl Explain {
 }
 
 /// Shortens all values.
-pub(super) fn redact(value: &mut Value) {
+fn redact(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {

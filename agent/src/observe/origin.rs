@@ -26,12 +26,16 @@ fn cause(events: &[FlowEvent], at: usize) -> Option<usize> {
     if !is_guess(outbound) {
         return before.iter().rposition(has_context);
     }
-    // What the thread has had may be the cause, if it is of this process and still open.
+    // What the thread has had may be the cause, if it is of this process and still open. A process without requests of
+    // its own is a program that was started.
+    let is_of_process = |inbound: &FlowEvent| {
+        inbound.kind == Kind::Inbound && (inbound.pid, &inbound.workload) == (outbound.pid, &outbound.workload)
+    };
+    let is_program = !events.iter().any(is_of_process);
     let is_open = |place: &usize| {
         let inbound = &before[*place];
-        inbound.kind == Kind::Inbound
-            && (inbound.pid, &inbound.workload) == (outbound.pid, &outbound.workload)
-            && !is_over(&before[*place..])
+        let is_of_workload = inbound.kind == Kind::Inbound && inbound.workload == outbound.workload;
+        (if is_program { is_of_workload } else { is_of_process(inbound) }) && !is_over(&before[*place..])
     };
     let mut open = (0..at).rev().filter(is_open).peekable();
     let latest = open.peek().copied();
@@ -109,6 +113,13 @@ mod tests {
         let events = [inbound("a", "1", "10.9.9.9:1", "c1"), response("1"), outbound("a", "10.0.0.1:5", None)];
         assert_eq!(of(&events, 2), None);
         assert_eq!(of(&events[..2], 7), None);
+    }
+
+    #[test]
+    fn a_program_that_was_started_works_for_its_workload() {
+        let started = FlowEvent { pid: 4711, ..outbound("a", "10.0.0.1:5", None) };
+        assert_eq!(of(&[inbound("a", "1", "10.9.9.9:1", "c1"), started.clone()], 1), Some(0));
+        assert_eq!(of(&[inbound("b", "1", "10.9.9.9:1", "c1"), started], 1), None);
     }
 
     #[test]

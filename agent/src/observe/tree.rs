@@ -143,7 +143,7 @@ pub(super) fn request(outbound: &FlowEvent) -> String {
 }
 
 /// The process, its thread if that is not the first one, and what ran on it if that is something else.
-fn thread(event: &FlowEvent) -> String {
+pub(super) fn thread(event: &FlowEvent) -> String {
     let FlowEvent { comm, pid, tid, .. } = event;
     let thread = if pid == tid { String::new() } else { format!(" thread {tid}") };
     let executor = match event.executor.as_deref() {

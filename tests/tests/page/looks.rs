@@ -134,7 +134,7 @@ fn everything_can_be_read_in_light_and_in_dark() -> Result<()> {
     browser.until("all requests", "document.getElementById('requests').textContent === '192'")?;
     let mut grounds = Vec::new();
     for (scheme, has_journey) in [("light", false), ("light", true), ("dark", false), ("dark", true)] {
-        browser.resize(1200, if has_journey { 960 } else { 560 }, scheme)?;
+        browser.resize(1140, if has_journey { 900 } else { 556 }, scheme)?;
         if has_journey {
             browser.evaluate(
                 "[...document.querySelectorAll('#rows tr')].find((row) => row.textContent.includes('search')).click()",
@@ -154,6 +154,7 @@ fn everything_can_be_read_in_light_and_in_dark() -> Result<()> {
     }
     ensure!(grounds[0] == grounds[1] && grounds[0] != grounds[2], "{grounds:?}");
     browser.resize(390, 844, "light")?;
+    browser.evaluate("document.activeElement.blur()")?;
     keep(browser, "page-narrow.png")?;
     shown.is_content()
 }

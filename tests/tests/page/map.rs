@@ -65,7 +65,7 @@ fn reasons_are_told_where_somebody_points() -> Result<()> {
         .until("a hint", "!document.getElementById('hint').hidden && document.getElementById('hint').innerText")?;
     let hint = hint.as_str().unwrap_or_default();
     ensure!(hint.contains("gateway → search") && hint.contains("ambiguous × 1"), "{hint}");
-    ensure!(hint.contains("More than one inbound request may have caused it"), "{hint}");
+    ensure!(hint.contains("It is not certain which inbound request caused it"), "{hint}");
     shown.browser.point("h1")?;
     shown.browser.until("no hint", "document.getElementById('hint').hidden")?;
     shown.is_content()
@@ -95,7 +95,7 @@ fn a_loss_is_explained_with_its_journey() -> Result<()> {
     let text = text.as_str().unwrap_or_default();
     for words in [
         "GET /search/",
-        "More than one inbound request may have caused it",
+        "It is not certain which inbound request caused it",
         "Let the thread that reads the request call out itself",
         "gateway GET /checkout/",
         "carried x-telepresence-id: dev-… (9)",
@@ -106,6 +106,7 @@ fn a_loss_is_explained_with_its_journey() -> Result<()> {
         "carried none of the configured headers",
         "nothing to insert",
         "stock GET /stock",
+        "in gateway, GET /search/1 to",
     ] {
         ensure!(text.contains(words), "no {words:?} in: {text}");
     }

@@ -1,10 +1,17 @@
-//! A loss and the journey to it, as the page gets them.
+//! A loss and the journey to it, as the page gets them: what [`Tree`](crate::observe::tree::Tree) draws, in pieces.
+//!
+//! Who is at other ends on this machine is left out: to look for that takes too long for the daemon's only thread.
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use crate::observe::explain::redact;
-use crate::observe::flow::FlowEvent;
-use crate::observe::{journey, origin};
+use crate::observe::flow::{FlowEvent, Kind, harmless};
+use crate::observe::journey::{self, Call, Hop, Join};
+use crate::observe::remedy::{self, Explained};
+use crate::observe::{conclusion, line, origin, tree};
+
+/// Flow events from before and after the beginning of a journey among which it is looked for.
+const BEFORE: usize = 256;
+const AFTER: usize = 1792;
 
 /// Most calls of one hop that are told. Those that lost something come first.
 const MOST_CALLS: usize = 24;
@@ -15,8 +22,7 @@ const MOST_BYTES: usize = 64 << 10;
 /// A journey that was told.
 #[derive(Debug)]
 pub(super) struct Told {
-    /// `{"loss": …, "journey": …, "is_too_large": …}`: the flow event, and what `baton explain --json` prints. Values
-    /// are shortened.
+    /// What `losses.js` reads.
     pub(super) json: String,
     /// Whether a request was open that may have caused the loss.
     pub(super) is_known: bool,
@@ -24,45 +30,160 @@ pub(super) struct Told {
     pub(super) is_over: bool,
 }
 
+#[derive(Debug, Serialize)]
+struct ToldLoss<'a> {
+    time: &'a str,
+    request: String,
+    workload: String,
+    /// Whether it was lost when it came in.
+    is_inbound: bool,
+    peer: String,
+    thread: String,
+    reason: &'a str,
+    explained: Option<ToldReason>,
+    conclusion: Vec<String>,
+    journey: Option<ToldHop>,
+    is_too_large: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ToldReason {
+    why: &'static str,
+    remedy: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct ToldHop {
+    workload: String,
+    request: String,
+    peer: String,
+    thread: String,
+    runtime: String,
+    answer: Option<String>,
+    /// What sent it, where that is followed and its cause is not known.
+    sent_by: Option<String>,
+    /// Header names and the beginnings of values; `None` if they are not known.
+    carried: Option<Vec<String>>,
+    reason: Option<String>,
+    is_lost: bool,
+    is_it: bool,
+    explained: Option<ToldReason>,
+    calls: Vec<ToldCall>,
+    left_out: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct ToldCall {
+    is_certain: bool,
+    /// Whether where it led to is only likely.
+    is_likely: bool,
+    request: String,
+    peer: String,
+    thread: String,
+    answer: Option<String>,
+    verdict: String,
+    reason: Option<String>,
+    headers: Vec<String>,
+    is_it: bool,
+    explained: Option<ToldReason>,
+    next: Option<Box<ToldHop>>,
+}
+
+impl From<Explained> for ToldReason {
+    fn from(Explained { why, remedy }: Explained) -> Self {
+        Self { why, remedy }
+    }
+}
+
 /// The journey among `events` in which `loss` happened.
 pub(super) fn journey(events: &[FlowEvent], loss: &FlowEvent) -> Told {
     let at = events.iter().rposition(|event| event == loss);
-    let hop = at.and_then(|at| origin::of(events, at)).and_then(|root| journey::of(events, root));
-    let (is_known, is_over) = (hop.is_some(), hop.as_ref().is_some_and(|hop| hop.response.is_some()));
-    let mut told = json!({"loss": loss, "journey": hop, "is_too_large": false});
-    redact(&mut told);
-    shorten(&mut told["journey"]);
-    let mut json = told.to_string();
+    let first = at.and_then(|at| if loss.kind == Kind::Inbound { Some(at) } else { origin::of(events, at) });
+    let hop = first.and_then(|first| {
+        let from = first.saturating_sub(BEFORE);
+        journey::of(&events[from..events.len().min(first + AFTER)], first - from)
+    });
+    let last = hop.as_ref().map(Hop::last).filter(|_| loss.kind == Kind::Outbound);
+    let explained = if loss.kind == Kind::Inbound { remedy::of_inbound(loss) } else { remedy::of_outbound(loss, last) };
+    let concluded = hop.as_ref().map(conclusion::of).unwrap_or_default();
+    let mut told = ToldLoss {
+        time: &loss.time,
+        request: tree::request(loss),
+        workload: harmless(&loss.workload),
+        is_inbound: loss.kind == Kind::Inbound,
+        peer: harmless(&line::peer(loss)),
+        thread: tree::thread(loss),
+        reason: loss.reason.as_deref().unwrap_or_default(),
+        explained: explained.map(Into::into),
+        conclusion: concluded.lines().map(str::to_owned).collect(),
+        journey: hop.as_ref().map(|hop| told_hop(hop, loss)),
+        is_too_large: false,
+    };
+    // It is plain data.
+    let mut json = serde_json::to_string(&told).unwrap_or_default();
     if json.len() > MOST_BYTES {
-        (told["journey"], told["is_too_large"]) = (Value::Null, true.into());
-        json = told.to_string();
+        (told.journey, told.is_too_large) = (None, true);
+        json = serde_json::to_string(&told).unwrap_or_default();
     }
-    Told { json, is_known, is_over }
+    Told { json, is_known: hop.is_some(), is_over: hop.is_some_and(|hop| hop.response.is_some()) }
 }
 
-/// Leaves out calls of which there are too many, and says in `left_out` how many.
-fn shorten(hop: &mut Value) {
-    for list in ["calls", "perhaps"] {
-        let Some(calls) = hop.get_mut(list).and_then(Value::as_array_mut) else { continue };
-        let is_lost = |call: &Value| call["outbound"]["verdict"] == "lost";
-        let all = calls.len();
-        if all > MOST_CALLS {
-            // Stable: otherwise they stay in their order.
-            calls.sort_by_key(|call| !is_lost(call));
-            calls.truncate(MOST_CALLS);
-        }
-        calls.iter_mut().for_each(|call| shorten(&mut call["next"]));
-        if all > MOST_CALLS {
-            let before = hop["left_out"].as_u64().unwrap_or(0);
-            hop["left_out"] = (before + (all - MOST_CALLS) as u64).into();
-        }
+fn told_hop(hop: &Hop<'_>, loss: &FlowEvent) -> ToldHop {
+    let (inbound, last) = (hop.inbound, hop.last());
+    let mut calls: Vec<(bool, &Call<'_>)> = hop.all().collect();
+    let left_out = calls.len().saturating_sub(MOST_CALLS);
+    if left_out > 0 {
+        // Stable: otherwise they stay in their order.
+        calls.sort_by_key(|(_, call)| call.outbound.verdict.as_deref() != Some("lost"));
+        calls.truncate(MOST_CALLS);
     }
+    let fields = || inbound.fields(false, ": ").iter().map(|field| harmless(field)).collect();
+    ToldHop {
+        workload: harmless(&inbound.workload),
+        request: tree::request(inbound),
+        peer: harmless(&line::peer(inbound)),
+        thread: tree::thread(inbound),
+        runtime: harmless(&inbound.runtime),
+        answer: answer(hop.response),
+        sent_by: hop.sent_by.map(|sent_by| format!("{}, {}", harmless(&sent_by.workload), tree::thread(sent_by))),
+        carried: (!remedy::is_not_understood(inbound) || !inbound.headers.is_empty()).then(fields),
+        reason: last.reason.as_deref().map(harmless),
+        is_lost: remedy::is_loss(last),
+        is_it: inbound == loss || last == loss,
+        explained: remedy::of_inbound(last).map(Into::into),
+        calls: calls.into_iter().map(|(is_certain, call)| told_call(hop, call, is_certain, loss)).collect(),
+        left_out: left_out + hop.left_out,
+    }
+}
+
+fn told_call(hop: &Hop<'_>, call: &Call<'_>, is_certain: bool, loss: &FlowEvent) -> ToldCall {
+    let outbound = call.outbound;
+    ToldCall {
+        is_certain,
+        is_likely: call.joined_by == Some(Join::Value),
+        request: tree::request(outbound),
+        peer: harmless(&line::peer(outbound)),
+        thread: tree::thread(outbound),
+        answer: answer(call.response),
+        verdict: outbound.verdict.as_deref().map(harmless).unwrap_or_default(),
+        reason: outbound.reason.as_deref().map(harmless),
+        headers: outbound.headers.iter().map(|name| harmless(name)).collect(),
+        is_it: outbound == loss,
+        explained: remedy::of_outbound(outbound, Some(hop.last())).map(Into::into),
+        next: call.next.as_ref().map(|next| Box::new(told_hop(next, loss))),
+    }
+}
+
+fn answer(response: Option<&FlowEvent>) -> Option<String> {
+    let (status, time) = response.and_then(|response| response.status.zip(response.latency_us))?;
+    Some(format!("{status} in {:.1} ms", time as f64 / 1000.0))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
-    use crate::observe::flow::Kind;
     use crate::observe::flow::tests::lost;
 
     fn inbound() -> FlowEvent {
@@ -72,6 +193,7 @@ mod tests {
             connection: Some("1".to_owned()),
             verdict: None,
             reason: None,
+            headers: vec!["x-tenant-id".to_owned()],
             values: [("x-tenant-id".to_owned(), "secret-tenant".to_owned())].into(),
             ..lost()
         }
@@ -85,8 +207,12 @@ mod tests {
     #[test]
     fn values_are_short() {
         let (value, told) = told(&[inbound(), lost()], &lost());
-        assert_eq!(value["journey"]["inbound"]["values"]["x-tenant-id"], "secr… (13)");
-        assert_eq!(value["journey"]["perhaps"][0]["outbound"]["reason"], "ambiguous");
+        assert_eq!(value["journey"]["carried"], serde_json::json!(["x-tenant-id: secr… (13)"]));
+        let call = &value["journey"]["calls"][0];
+        assert_eq!(
+            (&call["reason"], &call["is_it"], &call["is_certain"]),
+            (&"ambiguous".into(), &true.into(), &false.into())
+        );
         assert!(told.is_known && !told.is_over && !told.json.contains("secret"), "{}", told.json);
     }
 
@@ -94,9 +220,24 @@ mod tests {
     fn a_loss_without_a_request_is_told_alone() {
         for events in [&[][..], &[lost()][..]] {
             let (value, told) = told(events, &lost());
-            assert_eq!((&value["journey"], &value["loss"]["path"]), (&Value::Null, &"/stock/7".into()));
-            assert!(!told.is_known);
+            assert_eq!((&value["journey"], &value["request"]), (&Value::Null, &"GET /stock/7".into()));
+            assert!(!told.is_known && value["explained"]["why"].is_string(), "{value}");
         }
+    }
+
+    #[test]
+    fn a_request_may_be_lost_when_it_comes_in() {
+        let denied = FlowEvent { reason: Some("ingress-denied".into()), context: None, ..inbound() };
+        let (value, _) = told(&[denied.clone(), lost()], &denied);
+        assert_eq!((&value["is_inbound"], &value["journey"]["is_it"]), (&true.into(), &true.into()));
+        assert!(value["explained"]["why"].as_str().is_some_and(|why| why.contains("not trusted")), "{value}");
+    }
+
+    #[test]
+    fn what_traffic_says_is_made_harmless() {
+        let odd = FlowEvent { path: "/\u{202e}a\u{1b}".to_owned(), ..lost() };
+        let (value, _) = told(&[inbound(), odd.clone()], &odd);
+        assert_eq!(value["request"], "GET /\u{fffd}a\u{fffd}");
     }
 
     #[test]
@@ -111,7 +252,7 @@ mod tests {
         events.extend((0..100).map(call));
         let (value, _) = told(&events, &call(99));
         assert_eq!(value["journey"]["calls"].as_array().map(Vec::len), Some(MOST_CALLS));
-        assert_eq!(value["journey"]["calls"][0]["outbound"]["reason"], "egress-denied");
+        assert_eq!(value["journey"]["calls"][0]["reason"], "egress-denied");
         assert_eq!(value["journey"]["left_out"], 100 - MOST_CALLS);
     }
 }

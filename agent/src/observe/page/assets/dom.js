@@ -20,6 +20,9 @@ function fill(made, attributes, children) {
   return made;
 }
 
+/** Text with code in backticks. */
+export const prose = (text) => text.split('`').map((part, at) => (at % 2 === 1 ? element('code', {}, part) : part));
+
 export const byId = (id) => document.getElementById(id);
 
 /** Sets text where it differs, so that nothing is drawn or read out again. */

@@ -1,6 +1,6 @@
 // The table of losses, and the journey to one of them.
 
-import { byId, clock, element, number, write } from './dom.js';
+import { byId, clock, element, number, prose, write } from './dom.js';
 import { named } from './map.js';
 
 /** Draws the rows. A row stays in its place while it is there, so that nothing moves under a pointer or a focus. */
@@ -33,7 +33,9 @@ export class Losses {
       if (known.line === before) before = before.nextElementSibling;
       else byId('rows').insertBefore(known.line, before);
       write(known.latest, clock(loss.latest));
+      write(known.from, named(loss.from));
       write(known.to, named(loss.to));
+      write(known.button, loss.request);
       write(known.count, number(loss.count));
     }
     byId('table').hidden = shown.length === 0;
@@ -41,12 +43,12 @@ export class Losses {
     write(byId('no-losses'), isEverything ? 'None in the last minutes.' : 'No loss in the last minutes fits this choice.');
   }
 
-  begin({ id, from, method, path, reason }) {
-    const cells = { latest: element('time'), to: element('span'), count: element('span') };
-    const button = element('button', { type: 'button', title: 'Show how it was lost' }, request({ method, path }));
+  begin({ id, request, reason }) {
+    const cells = { latest: element('time'), from: element('span'), to: element('span'), count: element('span') };
+    const button = element('button', { type: 'button', title: 'Show how it was lost' }, request);
     const line = element('tr', { 'data-loss': id },
       element('td', { class: 'latest' }, cells.latest),
-      element('td', { class: 'call-name' }, `${named(from)} → `, cells.to),
+      element('td', { class: 'call-name' }, cells.from, ' → ', cells.to),
       element('td', { class: 'request' }, button),
       element('td', { class: 'reason' }, element('span', { title: this.reasons()[reason]?.why }, reason)),
       element('td', { class: 'count' }, '× ', cells.count));
@@ -70,82 +72,72 @@ export class Losses {
       if (!this.dialog.open) this.dialog.showModal();
       return;
     }
-    const { loss, journey } = told;
-    byId('journey-title').textContent = `${request(loss)} lost its context`;
-    const where = element('p', { class: 'where' },
-      `Sent by ${loss.workload} to ${peer(loss)} at ${clock(loss.time)}, by ${thread(loss)}. `,
-      element('span', { class: 'reason' }, loss.reason));
-    const tree = journey
-      ? element('ul', { class: 'tree' }, this.hop(journey, loss))
+    byId('journey-title').textContent = `${told.request} lost its context`;
+    const where = told.is_inbound
+      ? `Read by ${told.workload} from ${told.peer} at ${clock(told.time)}, by ${told.thread}. `
+      : `Sent by ${told.workload} to ${told.peer} at ${clock(told.time)}, by ${told.thread}. `;
+    const tree = told.journey
+      ? element('ul', { class: 'tree' }, hop(told.journey))
       : element('p', { class: 'note' }, told.is_too_large
         ? 'The journey is too large for this page: baton explain shows it.'
-        : 'No inbound request was open in this process that may have caused it, or it came too long before.');
-    byId('journey-body').replaceChildren(where, this.remedy(loss.reason), element('h3', {}, 'The journey'), tree);
+        : 'No request that may have caused it was open in this process.');
+    byId('journey-body').replaceChildren(
+      element('p', { class: 'where' }, where, element('span', { class: 'reason' }, told.reason)),
+      told.explained ? remedy(told.explained) : '',
+      element('h3', {}, 'The journey'),
+      ...told.conclusion.map((sentence) => element('p', { class: 'conclusion' }, sentence)),
+      tree);
     if (!this.dialog.open) this.dialog.showModal();
     this.dialog.scrollTop = 0;
   }
-
-  /** Why, and what to do. */
-  remedy(reason) {
-    const { why, remedy } = this.reasons()[reason] ?? { why: 'A later version of baton knows this reason.', remedy: 'Look it up there.' };
-    return element('dl', { class: 'remedy' },
-      element('dt', {}, 'Why'), element('dd', {}, why),
-      element('dt', {}, 'What to do'), element('dd', {}, remedy));
-  }
-
-  hop({ inbound, response, calls, perhaps, left_out: leftOut }, loss) {
-    const fields = inbound.headers.map((name) => (name in (inbound.values ?? {}) ? `${name}: ${inbound.values[name]}` : name));
-    const carried = fields.length > 0
-      ? element('p', { class: 'carried' }, 'carried ', ...fields.map((field) => element('code', {}, field)))
-      : element('p', { class: 'carried none' }, 'carried none of the configured headers');
-    const branches = [...calls.map((call) => this.call(call, true, loss)), ...perhaps.map((call) => this.call(call, false, loss))];
-    if (leftOut) branches.push(element('li', { class: 'note' }, `and ${number(leftOut)} more`));
-    return element('li', { class: 'hop' },
-      element('p', {}, element('strong', {}, inbound.workload), ` ${inbound.method} ${inbound.path}`, answer(response)),
-      element('p', { class: 'note' }, `from ${peer(inbound)}, read by ${thread(inbound)}`),
-      carried,
-      inbound.reason ? element('p', { class: 'why' }, `${inbound.reason}: ${this.reasons()[inbound.reason]?.why ?? ''}`) : null,
-      branches.length > 0 ? element('ul', {}, ...branches) : element('p', { class: 'note' }, 'sent no request that baton has seen'));
-  }
-
-  call({ outbound, response, joined_by: join, next }, isCertain, loss) {
-    const isIt = outbound.time === loss.time && outbound.tid === loss.tid && outbound.connection === loss.connection;
-    const certainty = join === 'value' ? element('em', {}, 'probably ') : null;
-    const item = element('li', { class: `sent${isIt ? ' here' : ''}` },
-      element('p', {}, isCertain ? null : element('em', {}, 'perhaps '), request(outbound), answer(response)),
-      element('p', { class: 'note' }, `to ${peer(outbound)}, by ${thread(outbound)}`),
-      outcome(outbound));
-    // What is said above is not said again.
-    if (outbound.reason && !isIt) {
-      const { why, remedy } = this.reasons()[outbound.reason] ?? {};
-      item.append(...[why, remedy].filter(Boolean).map((text) => element('p', { class: 'why' }, text)));
-    }
-    item.append(next
-      ? element('ul', {}, certainty ? element('li', {}, certainty) : '', this.hop(next, loss))
-      : element('p', { class: 'note' }, 'its other end is not followed on this node'));
-    return item;
-  }
 }
 
-/** What was sent; a connection of another protocol has no request. */
-const request = ({ method, path }) => `${method} ${path}`.trim() || 'no HTTP/1 request';
+/** Why, and what to do. */
+function remedy({ why, remedy: what }) {
+  return element('dl', { class: 'remedy' },
+    element('dt', {}, 'Why'), element('dd', {}, ...prose(why)),
+    element('dt', {}, 'What to do'), element('dd', {}, ...prose(what)));
+}
 
-/** The other end, by its name where it has one. */
-const peer = ({ peer: address, peer_name: name }) => (name ? `${name} (${address})` : address);
+/** The same in the tree, where it is not said above. */
+const words = ({ is_it: isIt, explained }) =>
+  (isIt || !explained ? [] : [explained.why, explained.remedy].map((text) => element('p', { class: 'why' }, ...prose(text))));
 
-/** What read or wrote. */
-const thread = ({ comm, tid, runtime, container }) => `${comm}[${tid}] (${[runtime, container && `container ${container}`].filter(Boolean).join(', ')})`;
+function hop(told) {
+  const carried = told.carried === null
+    ? element('p', { class: 'carried none' }, 'its headers are not known')
+    : told.carried.length === 0
+      ? element('p', { class: 'carried none' }, 'carried none of the configured headers')
+      : element('p', { class: 'carried' }, 'carried ', ...told.carried.map((field) => element('code', {}, field)));
+  const branches = told.calls.map(call);
+  if (told.left_out > 0) branches.push(element('li', { class: 'note' }, `and ${number(told.left_out)} more`));
+  return element('li', { class: `hop${told.is_it ? ' here' : ''}` },
+    element('p', {}, element('strong', {}, told.workload), ` ${told.request}`, answer(told)),
+    element('p', { class: 'note' }, `from ${told.peer}, read by ${told.thread} (${told.runtime})`),
+    told.sent_by ? element('p', { class: 'note' }, `sent by ${told.sent_by}`) : null,
+    carried,
+    told.reason ? element('p', { class: `outcome ${told.is_lost ? 'bad' : 'note'}` }, told.is_lost ? `lost here: ${told.reason}` : told.reason) : null,
+    ...words(told),
+    branches.length > 0 ? element('ul', {}, ...branches) : element('p', { class: 'note' }, 'sent no request that baton has seen'));
+}
+
+function call(told) {
+  return element('li', { class: `sent${told.is_it ? ' here' : ''}` },
+    element('p', {}, told.is_certain ? null : element('em', {}, 'perhaps '), told.request, answer(told)),
+    element('p', { class: 'note' }, `to ${told.peer}, by ${told.thread}`),
+    outcome(told),
+    ...words(told),
+    told.is_likely ? element('p', {}, element('em', {}, 'probably')) : null,
+    told.next ? element('ul', {}, hop(told.next)) : element('p', { class: 'note' }, 'its other end is not followed on this node'));
+}
 
 function outcome({ verdict, reason, headers }) {
   const [style, text] = {
     injected: ['good', `inserted ${headers.join(', ')}`],
-    'already-present': ['good', 'the application sends these headers itself'],
+    'already-present': ['note', 'has headers of its own'],
     'nothing-to-insert': ['note', 'nothing to insert'],
   }[verdict] ?? ['bad', `lost here: ${reason ?? 'unknown'}`];
   return element('p', { class: `outcome ${style}` }, text);
 }
 
-function answer(response) {
-  if (!response?.status) return null;
-  return element('span', { class: 'note' }, `  ${response.status} in ${((response.latency_us ?? 0) / 1000).toFixed(1)} ms`);
-}
+const answer = (told) => (told.answer ? element('span', { class: 'note' }, `  ${told.answer}`) : null);

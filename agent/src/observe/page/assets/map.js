@@ -1,6 +1,6 @@
 // The map: nodes and lines that are drawn, told apart by more than colour, and reached with the keyboard.
 
-import { byId, drawing, element, kind, number, percent, plural, share, shorten, write } from './dom.js';
+import { byId, drawing, element, kind, number, percent, plural, prose, share, shorten, write } from './dom.js';
 import { HEIGHT, WIDTH, key, layout } from './layout.js';
 import { labels, line, loop } from './lines.js';
 
@@ -145,7 +145,7 @@ export class NodeMap {
     this.shown = name;
     const reasons = Object.entries(drawn.tally.reasons).sort(([, one], [, other]) => other - one);
     const rows = reasons.slice(0, 4).map(([reason, count]) =>
-      element('li', {}, element('strong', {}, `${reason} `), `× ${number(count)}`, element('span', {}, this.reasons()[reason]?.why ?? '')));
+      element('li', {}, element('strong', {}, `${reason} `), `× ${number(count)}`, element('span', {}, ...prose(this.reasons()[reason]?.why ?? ''))));
     this.hint.replaceChildren(
       element('p', { class: 'title' }, drawn.name),
       ...drawn.lines.map((line) => element('p', {}, line)),

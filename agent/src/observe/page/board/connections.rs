@@ -44,6 +44,7 @@ impl Key {
 #[derive(Debug)]
 struct Opened {
     connection: String,
+    workload: Arc<str>,
     /// The address at which it arrives, if that is not changed on the way.
     to: Option<String>,
     seen: Instant,
@@ -94,8 +95,8 @@ impl Connections {
         Self { young: HashMap::new(), old: HashMap::new(), renewed: now }
     }
 
-    /// An outbound request on the connection `key`. Returns where it led to, as far as that is known.
-    pub(super) fn outbound(&mut self, key: &Key, event: &FlowEvent, now: Instant) -> Callee {
+    /// An outbound request of `workload` on the connection `key`. Returns where it led to, as far as that is known.
+    pub(super) fn outbound(&mut self, key: &Key, event: &FlowEvent, workload: &Arc<str>, now: Instant) -> Callee {
         let from = self.from(&key.place);
         if let Some(opened) = from.iter_mut().find(|opened| opened.connection == key.connection) {
             opened.seen = now;
@@ -106,28 +107,31 @@ impl Connections {
         }
         let connection = key.connection.clone();
         let to = is_unchanged(event).then(|| event.peer.clone());
-        from.push(Opened { connection, to, seen: now, callee: None, is_elsewhere: false });
+        let workload = workload.clone();
+        from.push(Opened { connection, workload, to, seen: now, callee: None, is_elsewhere: false });
         Callee::Unknown
     }
 
-    /// An inbound request of `workload`. Returns whether a workload of this node has sent it.
-    pub(super) fn inbound(&mut self, event: &FlowEvent, workload: &Arc<str>, now: Instant) -> bool {
-        let Some(place) = place(&event.peer, event) else { return false };
-        let is_known =
-            |opened: &Opened| opened.callee.as_ref().is_some_and(|callee| callee.connection == event.connection);
+    /// An inbound request of `workload`. Returns the workload of this node that has sent it, if one has.
+    pub(super) fn inbound(&mut self, event: &FlowEvent, workload: &Arc<str>, now: Instant) -> Option<Arc<str>> {
+        let place = place(&event.peer, event)?;
+        let is_known = |opened: &&Opened| {
+            event.connection.is_some()
+                && opened.callee.as_ref().is_some_and(|callee| callee.connection == event.connection)
+        };
         // A request is sent before it is read.
-        let Some(from) = self.young.get_mut(&place).or_else(|| self.old.get_mut(&place)) else { return false };
-        if event.connection.is_some() && from.iter().any(is_known) {
-            return true;
+        let from = self.young.get_mut(&place).or_else(|| self.old.get_mut(&place))?;
+        if let Some(known) = from.iter().find(is_known) {
+            return Some(known.workload.clone());
         }
         let is_it = |opened: &&mut Opened| {
             opened.callee.is_none()
                 && now.saturating_duration_since(opened.seen) < SOON
                 && (opened.to.is_none() || event.local.is_none() || opened.to == event.local)
         };
-        let Some(opened) = from.iter_mut().rev().find(is_it) else { return false };
+        let opened = from.iter_mut().rev().find(is_it)?;
         opened.callee = Some(Accepted { workload: workload.clone(), connection: event.connection.clone() });
-        true
+        Some(opened.workload.clone())
     }
 
     /// Where an outbound request led to, as far as that is known by now.
@@ -209,11 +213,16 @@ mod tests {
         }
 
         fn outbound(&mut self, workload: &str, local: &str, connection: &str) -> Callee {
-            self.0.outbound(&key(workload, local, connection), &outbound(workload, local, connection), self.1)
+            self.0.outbound(
+                &key(workload, local, connection),
+                &outbound(workload, local, connection),
+                &workload.into(),
+                self.1,
+            )
         }
 
         fn inbound(&mut self, workload: &str, peer: &str, connection: &str) -> bool {
-            self.0.inbound(&inbound(workload, peer, connection), &workload.into(), self.1)
+            self.0.inbound(&inbound(workload, peer, connection), &workload.into(), self.1).is_some()
         }
 
         fn callee(&self, workload: &str, local: &str, connection: &str) -> Callee {
@@ -270,12 +279,12 @@ mod tests {
         let mut seen = Seen::new();
         let mut send = |peer: &str, connection: &str| {
             let event = FlowEvent { peer: peer.to_owned(), ..outbound("a", "127.0.0.1:5", connection) };
-            seen.0.outbound(&key("a", "127.0.0.1:5", connection), &event, seen.1)
+            seen.0.outbound(&key("a", "127.0.0.1:5", connection), &event, &"a".into(), seen.1)
         };
         assert_eq!((send("127.0.0.1:80", "1"), send("127.0.0.1:81", "2")), (Callee::Unknown, Callee::Unknown));
         let read = |local: &str| FlowEvent { local: Some(local.to_owned()), ..inbound("b", "127.0.0.1:5", local) };
-        assert!(!seen.0.inbound(&read("127.0.0.1:90"), &"b".into(), seen.1), "a client with the same address");
-        assert!(seen.0.inbound(&read("127.0.0.1:80"), &"b".into(), seen.1));
+        assert!(seen.0.inbound(&read("127.0.0.1:90"), &"b".into(), seen.1).is_none(), "a client with the same address");
+        assert_eq!(seen.0.inbound(&read("127.0.0.1:80"), &"b".into(), seen.1).as_deref(), Some("a"));
         assert_eq!(seen.callee("a", "127.0.0.1:5", "1"), to("b"));
         assert_eq!(seen.callee("a", "127.0.0.1:5", "2"), Callee::Unknown);
     }

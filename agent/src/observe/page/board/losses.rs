@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::recent::{self, Recent};
 use super::window::{Node, WINDOW};
-use crate::observe::flow::FlowEvent;
+use crate::observe::flow::{FlowEvent, Kind};
 use crate::observe::page::told;
 
 /// Most rows; and most that differ in nothing but what was asked for, so that one caller does not fill the table.
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Most journeys that are told in one tick, whatever the number of rows.
-const MOST_TOLD: usize = 4;
+const MOST_TOLD: usize = 2;
 
 /// Losses that are alike.
 #[derive(Debug)]
@@ -39,8 +39,9 @@ pub(super) struct Row {
     /// When the latest one was, RFC 3339.
     pub(super) latest: String,
     pub(super) count: u64,
-    /// Where they led to, if that is known.
-    pub(super) to: Option<Node>,
+    /// Who sent them, and where they led to, as far as that is known.
+    pub(super) from: Node,
+    pub(super) to: Node,
     seen: Instant,
     journey: Option<Journey>,
     next: Option<Sample>,
@@ -71,13 +72,14 @@ pub(super) struct Losses {
 }
 
 impl Losses {
-    /// Takes a lost request, before which there were `place` events. Returns the number of its row.
-    pub(super) fn add(&mut self, event: &FlowEvent, place: u64, now: Instant) -> u64 {
+    /// Takes a request that was lost on its way from one node to another, before which there were `place` events.
+    /// Returns the number of its row.
+    pub(super) fn add(&mut self, event: &FlowEvent, ends: (Node, Node), place: u64, now: Instant) -> u64 {
         let outline = outline(&event.path);
         let is_same =
             |row: &Row| is_alike(&row.event, event) && (&row.outline, &row.event.method) == (&outline, &event.method);
         let known = self.rows.iter().position(is_same);
-        let at = known.unwrap_or_else(|| self.begin(event, outline, now));
+        let at = known.unwrap_or_else(|| self.begin(event, ends, outline, now));
         let row = &mut self.rows[at];
         if row.path != event.path && row.path != row.outline {
             row.path.clone_from(&row.outline);
@@ -93,8 +95,8 @@ impl Losses {
 
     /// The losses of a row led to `node`.
     pub(super) fn lead(&mut self, id: u64, node: &Node) {
-        if let Some(row) = self.rows.iter_mut().find(|row| row.id == id && row.to.as_ref() != Some(node)) {
-            row.to = Some(node.clone());
+        if let Some(row) = self.rows.iter_mut().find(|row| row.id == id && row.to != *node) {
+            row.to = node.clone();
         }
     }
 
@@ -127,7 +129,7 @@ impl Losses {
     }
 
     /// Makes room for a row, and begins it.
-    fn begin(&mut self, event: &FlowEvent, outline: String, now: Instant) -> usize {
+    fn begin(&mut self, event: &FlowEvent, (from, to): (Node, Node), outline: String, now: Instant) -> usize {
         let quietest = |is_one: &dyn Fn(&Row) -> bool| {
             let ones = self.rows.iter().enumerate().filter(|(_, row)| is_one(row));
             ones.min_by_key(|(_, row)| row.seen).map(|(at, _)| at)
@@ -151,7 +153,8 @@ impl Losses {
             outline,
             latest: String::new(),
             count: 0,
-            to: None,
+            from,
+            to,
             seen: now,
             journey: None,
             next: None,
@@ -178,7 +181,9 @@ impl Row {
 }
 
 fn is_alike(one: &FlowEvent, other: &FlowEvent) -> bool {
-    (&one.reason, &one.workload, &one.peer) == (&other.reason, &other.workload, &other.peer)
+    // Clients have an address for each connection.
+    let is_same_peer = one.kind == Kind::Inbound || one.peer == other.peer;
+    is_same_peer && (one.kind, &one.reason, &one.workload) == (other.kind, &other.reason, &other.workload)
 }
 
 /// A path with its ids left out: parts with digits, and long ones.
@@ -193,6 +198,10 @@ mod tests {
     use super::*;
     use crate::observe::flow::tests::lost;
 
+    fn ends() -> (Node, Node) {
+        (Node::Workload("cart".into()), Node::Peer("127.0.0.1:80".into()))
+    }
+
     fn to(path: String) -> FlowEvent {
         FlowEvent { path, ..lost() }
     }
@@ -200,12 +209,13 @@ mod tests {
     #[test]
     fn losses_that_are_alike_have_one_row() {
         let (mut losses, now) = (Losses::default(), Instant::now());
-        let one = losses.add(&lost(), 0, now);
+        let one = losses.add(&lost(), ends(), 0, now);
         let later = FlowEvent { time: "2026-01-02T03:04:06.000000Z".to_owned(), tid: 9, ..lost() };
-        assert_eq!(losses.add(&later, 1, now), one);
-        let other = losses.add(&to("/stock/all".to_owned()), 2, now);
+        assert_eq!(losses.add(&later, ends(), 1, now), one);
+        let other = losses.add(&to("/stock/all".to_owned()), ends(), 2, now);
         losses.lead(one, &Node::Workload("stock".into()));
-        let rows: Vec<_> = losses.rows().map(|row| (row.id, row.count, row.to.is_some(), row.latest.clone())).collect();
+        let rows: Vec<_> =
+            losses.rows().map(|row| (row.id, row.count, row.to != ends().1, row.latest.clone())).collect();
         assert_eq!(rows, [(other, 1, false, lost().time), (one, 2, true, later.time)]);
     }
 
@@ -214,24 +224,24 @@ mod tests {
         assert_eq!(outline("/v/stock/7/parts/abcdefghijklmnopqrstuvwxyz"), "/v/stock/…/parts/…");
         let (mut losses, now) = (Losses::default(), Instant::now());
         let path = |losses: &Losses| losses.rows[0].path.clone();
-        losses.add(&lost(), 0, now);
-        losses.add(&lost(), 1, now);
+        losses.add(&lost(), ends(), 0, now);
+        losses.add(&lost(), ends(), 1, now);
         assert_eq!(path(&losses), "/stock/7");
-        losses.add(&to("/stock/8".to_owned()), 2, now);
-        losses.add(&lost(), 3, now);
+        losses.add(&to("/stock/8".to_owned()), ends(), 2, now);
+        losses.add(&lost(), ends(), 3, now);
         assert_eq!((path(&losses), losses.rows[0].count, losses.rows.len()), ("/stock/…".to_owned(), 4, 1));
     }
 
     #[test]
     fn one_caller_does_not_fill_the_table() {
         let (mut losses, now) = (Losses::default(), Instant::now());
-        losses.add(&FlowEvent { workload: "quiet".to_owned(), ..lost() }, 0, now);
+        losses.add(&FlowEvent { workload: "quiet".to_owned(), ..lost() }, ends(), 0, now);
         for number in 0..1000 {
-            losses.add(&to(format!("/{}", "a".repeat(number % 20))), 0, now);
+            losses.add(&to(format!("/{}", "a".repeat(number % 20))), ends(), 0, now);
         }
         assert_eq!(losses.rows().count(), 1 + MOST_ALIKE);
         for number in 0..1000 {
-            losses.add(&FlowEvent { workload: number.to_string(), ..lost() }, 0, now);
+            losses.add(&FlowEvent { workload: number.to_string(), ..lost() }, ends(), 0, now);
         }
         assert_eq!(losses.rows().count(), MOST);
         losses.tick(&mut Recent::default(), now + WINDOW);
@@ -241,7 +251,8 @@ mod tests {
     #[test]
     fn a_journey_is_told_when_it_is_asked_for_and_after_a_while() {
         let (mut losses, mut recent, now) = (Losses::default(), Recent::default(), Instant::now());
-        let (asked, other) = (losses.add(&lost(), 0, now), losses.add(&to("/other".to_owned()), 1, now));
+        let (asked, other) =
+            (losses.add(&lost(), ends(), 0, now), losses.add(&to("/other".to_owned()), ends(), 1, now));
         let told = losses.explain(asked, &mut recent, now).expect("a row");
         assert!(told.contains("ambiguous"), "{told}");
         assert!(losses.explain(99, &mut recent, now).is_none());
@@ -256,7 +267,7 @@ mod tests {
     #[test]
     fn a_journey_is_told_before_its_events_are_forgotten() {
         let (mut losses, mut recent, now) = (Losses::default(), Recent::default(), Instant::now());
-        losses.add(&lost(), 0, now);
+        losses.add(&lost(), ends(), 0, now);
         recent.push(lost());
         (0..recent::MOST / 2).for_each(|_| recent.push(FlowEvent::default()));
         losses.tick(&mut recent, now);

@@ -16,6 +16,7 @@ use self::losses::Losses;
 use self::recent::Recent;
 use self::window::{Call, Node, Window};
 use crate::observe::flow::{FlowEvent, Kind, Notice, Record, harmless};
+use crate::observe::remedy;
 
 /// How long an outbound request waits for the inbound one that it becomes on this node.
 const JOIN: Duration = Duration::from_millis(1500);
@@ -134,9 +135,15 @@ impl Board {
 
     fn inbound(&mut self, event: &FlowEvent, now: Instant) {
         let workload = self.workload(event);
-        if !self.connections.inbound(event, &workload, now) {
-            let from = event.peer_name.as_deref().map_or(Node::Clients, |name| self.named(name.into()));
-            self.window.add(from, Node::Workload(workload), &Call::inbound(event), now);
+        let caller = self.connections.inbound(event, &workload, now);
+        let is_counted = caller.is_some();
+        let stranger = || event.peer_name.as_deref().map_or(Node::Clients, |name| self.named(name.into()));
+        let ends = (caller.map_or_else(stranger, Node::Workload), Node::Workload(workload));
+        if remedy::is_loss(event) {
+            self.losses.add(event, ends.clone(), self.recent.pushed(), now);
+        }
+        if !is_counted {
+            self.window.add(ends.0, ends.1, &Call::inbound(event), now);
         }
     }
 
@@ -148,15 +155,12 @@ impl Board {
             }
             self.names.insert(event.peer.clone(), name.as_str().into());
         }
-        let waiting = Waiting {
-            since: now,
-            key: Key::outbound(event),
-            from: Node::Workload(workload),
-            elsewhere: Node::Peer(event.peer.as_str().into()),
-            call: Call::outbound(event),
-            loss: event.reason.as_ref().map(|_| self.losses.add(event, self.recent.pushed(), now)),
-        };
-        let known = waiting.key.as_ref().map(|key| self.connections.outbound(key, event, now));
+        let (from, elsewhere) = (Node::Workload(workload.clone()), Node::Peer(event.peer.as_str().into()));
+        let lost = |_| self.losses.add(event, (from.clone(), elsewhere.clone()), self.recent.pushed(), now);
+        let loss = event.reason.as_ref().map(lost);
+        let waiting =
+            Waiting { since: now, key: Key::outbound(event), from, elsewhere, call: Call::outbound(event), loss };
+        let known = waiting.key.as_ref().map(|key| self.connections.outbound(key, event, &workload, now));
         match known.unwrap_or(Callee::Elsewhere) {
             Callee::Unknown if self.waiting.len() < MOST_WAITING => self.waiting.push_back(waiting),
             callee => self.count(waiting, callee, now),

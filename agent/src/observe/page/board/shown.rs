@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::Board;
 use super::losses::Row;
 use super::window::{Node, Tally, WINDOW};
-use crate::observe::flow::Notice;
+use crate::observe::flow::{FlowEvent, Notice};
+use crate::observe::tree;
 
 /// Most addresses that are drawn one by one, the busiest; and most pairs of nodes.
 const MOST_PEERS: usize = 16;
@@ -61,8 +62,7 @@ struct ShownLoss {
     count: u64,
     from: String,
     to: String,
-    method: String,
-    path: String,
+    request: String,
     reason: String,
 }
 
@@ -148,15 +148,13 @@ impl Board {
 }
 
 fn shown_loss(row: &Row, drawn: impl Fn(&Node) -> String) -> ShownLoss {
-    let peer = Node::Peer(row.event.peer.as_str().into());
     ShownLoss {
         id: row.id,
         latest: row.latest.clone(),
         count: row.count,
-        from: drawn(&Node::Workload(row.event.workload.as_str().into())),
-        to: drawn(row.to.as_ref().unwrap_or(&peer)),
-        method: row.event.method.clone(),
-        path: row.path.clone(),
+        from: drawn(&row.from),
+        to: drawn(&row.to),
+        request: tree::request(&FlowEvent { path: row.path.clone(), ..row.event.clone() }),
         reason: row.event.reason.as_deref().unwrap_or_default().to_owned(),
     }
 }

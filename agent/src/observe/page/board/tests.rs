@@ -113,18 +113,33 @@ fn addresses_get_their_names_when_they_are_known() {
 fn what_traffic_says_is_made_harmless() {
     let mut seen = Seen::new();
     seen.add(FlowEvent { path: "/\u{202e}gnp.exe\u{1b}[2J<b>".to_owned(), ..outbound("a", "10.0.0.1:5", "2", "lost") });
-    assert_eq!(seen.shown()["losses"][0]["path"], "/\u{fffd}gnp.exe\u{fffd}[2J<b>");
+    assert_eq!(seen.shown()["losses"][0]["request"], "GET /\u{fffd}gnp.exe\u{fffd}[2J<b>");
 }
 
 #[test]
 fn a_loss_is_explained_with_short_values() {
     let mut seen = Seen::new();
     let carried = [("x-tenant-id".to_owned(), "secret-tenant".to_owned())].into();
-    seen.add(FlowEvent { values: carried, ..inbound("cart", "192.0.2.1:7", "1") });
+    let headers = vec!["x-tenant-id".to_owned()];
+    seen.add(FlowEvent { headers, values: carried, ..inbound("cart", "192.0.2.1:7", "1") });
     seen.add(outbound("cart", "10.0.0.1:5", "2", "lost"));
     let id = seen.shown()["losses"][0]["id"].as_u64().expect("a number");
     let told = seen.0.explain(id, seen.1).expect("a journey");
     assert!(told.contains("secr… (13)") && !told.contains("secret-tenant"), "{told}");
+}
+
+#[test]
+fn what_is_lost_when_it_comes_in_is_a_loss_too() {
+    let mut seen = Seen::new();
+    for port in 7..9 {
+        let denied = inbound("cart", &format!("192.0.2.1:{port}"), &port.to_string());
+        seen.add(FlowEvent { reason: Some("ingress-denied".into()), ..denied });
+    }
+    let shown = seen.shown();
+    let loss = &shown["losses"][0];
+    assert_eq!((&loss["from"], &loss["to"]), (&json!("clients"), &json!("workload cart")));
+    assert_eq!((&loss["reason"], &loss["count"]), (&json!("ingress-denied"), &json!(2)));
+    assert_eq!(shown["calls"][0]["reasons"], json!({"ingress-denied": 2}));
 }
 
 #[test]
