@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::cli::{Cli, Command};
-use crate::{control, observe};
+use crate::{control, logging, observe};
 
 /// Runs what the command line asks for; returns the exit status.
 ///
@@ -13,10 +13,8 @@ use crate::{control, observe};
 /// What ended it, often a [`Failure`](crate::failure::Failure) with a status of
 /// its own.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<u8> {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("BATON_LOG").unwrap_or_else(|_| "warn".into()))
-        .init();
+    let is_terminal_taken = matches!(&cli.command, Command::Watch(watch) if watch.top);
+    logging::start(cli.log, is_terminal_taken)?;
     // One thread: the guard is a fork of this process.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the event loop")?;

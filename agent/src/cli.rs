@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::config::{Attribution, addresses};
 use crate::failure::Failure;
+use crate::logging::Filter as LogFilter;
 use crate::observe::otlp::Endpoint;
 use crate::observe::page;
 
@@ -28,6 +29,9 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// What to log to standard error: off, error, warn, info, debug, trace, or TARGET=LEVEL,… [default: $BATON_LOG, else warn]
+    #[arg(long, global = true, value_name = "FILTER", help_heading = "Log")]
+    pub(crate) log: Option<LogFilter>,
 }
 
 /// What to do.
@@ -162,7 +166,7 @@ impl Run {
             words.extend(["--headers".into(), name.into()]);
         }
         match Cli::try_parse_from(words) {
-            Ok(Cli { command: Command::Run(run), .. }) => Ok(Self { is_quiet: true, ..run }),
+            Ok(Cli { command: Command::Run(run), .. }) => Ok(Self { is_quiet: true, ..*run }),
             Ok(_) => Err(Failure::Usage("nothing to observe".to_owned())),
             Err(error) => Err(Failure::Usage(one_line(&error))),
         }
@@ -340,7 +344,8 @@ fn one_line(error: &clap::Error) -> String {
     }
     let text = error.to_string();
     let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let is_said = |line: &&str| !line.is_empty() && !line.starts_with("For more information");
+    let words: Vec<&str> = lines.filter(is_said).collect();
     format!("{}; see `baton --help`", words.join(" ").trim_start_matches("error: "))
 }
 
@@ -367,5 +372,7 @@ mod tests {
         let error = Cli::try_parse_from(["baton", "exec", "--nonsense"]).expect_err("not an option");
         let line = one_line(&error);
         assert!(!line.contains('\n') && line.contains("--nonsense"), "{line}");
+        let error = Cli::try_parse_from(["baton", "run", "--egress", "nonsense"]).expect_err("no address");
+        assert!(one_line(&error).ends_with("fd00::/8; see `baton --help`"), "{}", one_line(&error));
     }
 }

@@ -7,6 +7,7 @@ mod config;
 mod control;
 mod datapath;
 mod failure;
+mod logging;
 mod observe;
 mod runtime;
 

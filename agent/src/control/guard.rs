@@ -58,7 +58,10 @@ impl Guard {
         // SAFETY: the process has one thread, so no lock is held by another.
         #[expect(unsafe_code, reason = "fork")]
         match unsafe { fork() }.context("failed to start the guard")? {
-            ForkResult::Parent { child } => Ok(Self { pid: child, lifeline }),
+            ForkResult::Parent { child } => {
+                tracing::debug!(process = child.as_raw(), "a guard holds what is attached now");
+                Ok(Self { pid: child, lifeline })
+            }
             ForkResult::Child => {
                 drop(lifeline);
                 guard(&watched, datapath, workloads, own);

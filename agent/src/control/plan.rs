@@ -50,6 +50,14 @@ impl Plan {
         let headers = own.with(&config.kubernetes.allow.headers()?);
         headers.table()?;
         let carried = headers.bits_of(&own).unwrap_or_default();
+        tracing::info!(
+            file = ?policy.config,
+            headers = headers.of_bits(u64::MAX).len(),
+            workloads = config.workloads.len(),
+            observe = policy.observe,
+            "configuration read"
+        );
+        tracing::debug!(headers = headers.of_bits(carried).join(","), "headers that are carried");
         let either = |flags: &[IpNet], keys: &[Range]| if flags.is_empty() { ranges(keys) } else { flags.to_vec() };
         Ok(Self {
             headers,

@@ -65,6 +65,7 @@ impl Listener {
     /// Sends what comes to `watcher`, too.
     pub(crate) fn add(&mut self, watcher: UnixStream) {
         self.watchers.push(Watcher { stream: watcher, backlog: Vec::new(), missed: 0, wants_more: false });
+        tracing::info!(watchers = self.watchers.len(), "a watcher came");
     }
 
     /// Whether anybody watches.
@@ -115,7 +116,11 @@ impl Listener {
 
     /// Writes what the watchers can take, and forgets those that are gone.
     pub(crate) fn flush(&mut self) {
+        let before = self.watchers.len();
         self.watchers.retain_mut(Watcher::flush);
+        if self.watchers.len() < before {
+            tracing::info!(left = self.watchers.len(), "a watcher went");
+        }
     }
 
     /// Ends listening.

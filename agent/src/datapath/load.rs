@@ -17,7 +17,7 @@ use super::messages::Messages;
 use super::pins::Pins;
 use super::pod::Raw;
 use super::uprobe::Uprobes;
-use super::{bpf, clock, layout, messages};
+use super::{bpf, clock, layout, messages, probe};
 use crate::control::plan::Plan;
 use crate::failure::{Failure, chain};
 
@@ -143,6 +143,7 @@ impl Datapath {
         self.program::<SkMsg>(writes)?
             .attach(&members)
             .with_context(|| format!("failed to attach {writes} to the SOCKHASH"))?;
+        tracing::info!(kernel = probe::kernel_version(), writes, reads = ?TRACEPOINTS, pinned = is_pinned, "programs loaded");
         for name in TRACEPOINTS {
             let program: &mut BtfTracePoint = self.program(name)?;
             program.attach().with_context(|| format!("failed to attach to the tracepoint {name}"))?;

@@ -9,7 +9,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aya::maps::Array;
@@ -50,10 +50,13 @@ pub(crate) enum Finding {
 /// # Errors
 /// [`Failure::SelfTest`] says what does not behave.
 pub(crate) fn choose(datapath: &mut Datapath) -> anyhow::Result<Finding> {
-    examine(datapath).map_err(|error| match error.downcast::<Failure>() {
+    let start = Instant::now();
+    let found = examine(datapath).map_err(|error| match error.downcast::<Failure>() {
         Ok(failure) => failure.into(),
         Err(error) => Failure::SelfTest(format!("it could not be done: {error:#}")).into(),
-    })
+    });
+    tracing::info!(?found, took = ?start.elapsed(), "self-test");
+    found
 }
 
 fn examine(datapath: &mut Datapath) -> anyhow::Result<Finding> {
@@ -167,13 +170,13 @@ fn receives(datapath: &mut Datapath) -> anyhow::Result<()> {
 
 /// FIONREAD must come to show all that was sent.
 fn wait_for_all(member: &TcpStream, len: usize) -> anyhow::Result<()> {
-    let until = std::time::Instant::now() + LIMIT / 4;
+    let until = Instant::now() + LIMIT / 4;
     loop {
         let shown = tcp::unread(member).unwrap_or(0);
         if usize::try_from(shown) == Ok(len) {
             return Ok(());
         }
-        if std::time::Instant::now() > until {
+        if Instant::now() > until {
             return Err(Failure::SelfTest(format!("FIONREAD of a member is {shown} where {len} bytes wait")).into());
         }
         std::thread::yield_now();

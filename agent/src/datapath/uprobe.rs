@@ -185,11 +185,12 @@ impl Datapath {
     /// # Errors
     /// If the kernel refuses the program or the place.
     pub(crate) fn attach_to_processes(&mut self, name: &'static str, place: &Place<'_>) -> anyhow::Result<Link> {
-        let link = match self.uprobes.attach(name, place) {
-            Ok(Some(link)) => Ok(link),
-            Ok(None) => self.attach_with_perf(name, place),
-            Err(error) => Err(error),
+        let (link, by) = match self.uprobes.attach(name, place) {
+            Ok(Some(link)) => (Ok(link), "uprobe_multi"),
+            Ok(None) => (self.attach_with_perf(name, place), "perf"),
+            Err(error) => (Err(error), "uprobe_multi"),
         };
+        tracing::debug!(program = name, file = ?place.path, offset = place.offset, process = place.process, by, "probe");
         link.with_context(|| format!("failed to attach {name}"))
     }
 

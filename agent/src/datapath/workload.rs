@@ -137,6 +137,7 @@ impl Workloads {
             .attach(&directory, CgroupAttachMode::Single)
             .with_context(|| format!("failed to attach sock_ops to {}", desired.cgroup.display()))?;
         self.generations += 1;
+        tracing::info!(workload = desired.name, cgroup = %desired.cgroup.display(), index, "attached");
         self.attached.push(Attached { desired, index, generation: self.generations, id, enrols, answers });
         Ok(())
     }
@@ -155,6 +156,7 @@ impl Workloads {
             };
             datapath.set_workload(workload.index, settings)?;
             datapath.cgroups()?.insert(workload.id, workload.index, 0).context("failed to select the cgroup")?;
+            tracing::info!(workload = workload.desired.name, attribution = ?workload.desired.attribution, "switched on");
         }
         Ok(())
     }
@@ -185,6 +187,7 @@ impl Workloads {
         for (bits, key) in workload.desired.addresses.keys(workload.index as u16) {
             let _ = addresses.remove(&Key::new(bits, Raw(key)));
         }
+        tracing::info!(workload = workload.desired.name, "detached");
         Ok(())
     }
 }

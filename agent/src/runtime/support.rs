@@ -39,6 +39,19 @@ pub(super) enum Support {
 }
 
 impl Support {
+    /// The runtime, in a word.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::None => "threads",
+            Self::Go(_) => "go",
+            Self::Jvm => "java",
+            Self::Ruby => "ruby",
+            Self::Python => "python",
+            Self::Fpm(_) => "php-fpm",
+            Self::Refused { runtime, .. } => runtime,
+        }
+    }
+
     /// What process `id` needs, whose executable file needs this: it may have
     /// loaded a virtual machine or an interpreter as a library.
     pub(super) fn of_process(self, id: u32) -> Self {

@@ -116,7 +116,9 @@ impl Tracker {
         // It may have ended.
         let Some(program) = identity(&path) else { return Ok(()) };
         let support = self.support(&path, program);
-        let attached = match support.of_process(id) {
+        let support = support.of_process(id);
+        let runtime = support.name();
+        let attached = match support {
             Support::None => Ok(Some(kind::NONE)),
             Support::Refused { reason, .. } => Err(anyhow::anyhow!(reason)),
             Support::Go(go) => self.attach_to_go(datapath, &go, &path, id).map(|()| Some(kind::GO)),
@@ -150,7 +152,8 @@ impl Tracker {
             // In case that it was Go. To look for it takes a walk over all light threads of the node.
             let _ = datapath.forget_tasks(id);
         }
-        tracing::info!(process = id, kind, took = ?start.elapsed(), "looked at");
+        let probes = self.attached.get(&id).map_or(0, Vec::len);
+        tracing::info!(process = id, runtime, probes, took = ?start.elapsed(), "looked at");
         datapath.runtimes()?.insert(id, kind, 0).context("failed to say which runtime a process has")?;
         if !path.exists() {
             // It has ended just now, and nobody would take this away.

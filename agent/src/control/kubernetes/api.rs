@@ -80,8 +80,16 @@ impl Cluster {
             };
             match said {
                 Some(Ok(event)) => {
+                    if self.failures > 0 {
+                        tracing::info!(failures = self.failures, "the API server answers again: {what}");
+                    }
                     self.failures = 0;
-                    if reflected.take(event) {
+                    let is_list = matches!(event, Event::InitDone);
+                    let has_changed = reflected.take(event);
+                    if is_list {
+                        tracing::info!(count = reflected.iter().count(), "all {what} are known");
+                    }
+                    if has_changed {
                         return;
                     }
                 }

@@ -62,6 +62,7 @@ impl Kubernetes {
             )
         })?;
         let client = api::connect().await?;
+        tracing::info!(node, root = %root.display(), "follows the pods of this node");
         let names = Names::default();
         names::follow(client.clone(), node.to_owned(), names.clone());
         Ok(Self {

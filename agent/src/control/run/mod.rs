@@ -178,7 +178,10 @@ impl Daemon {
         loop {
             tokio::select! {
                 received = signals.next() => match received?.signal {
-                    Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT => return Ok(()),
+                    signal @ (Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT) => {
+                        tracing::info!(%signal, "ending");
+                        return Ok(());
+                    }
                     Signal::SIGHUP => self.reload(reader),
                     Signal::SIGCHLD => self.keep_guarded()?,
                     _ => {}
