@@ -157,7 +157,12 @@ pub(super) fn thread(event: &FlowEvent) -> String {
 fn outcome(event: &FlowEvent) -> String {
     match (event.verdict.as_deref(), event.reason.as_deref()) {
         (Some("injected"), _) => format!("{GOOD}inserted {}{GOOD:#}", harmless(&event.headers.join(", "))),
-        (Some("already-present"), _) => format!("{WARNING}has headers of its own{WARNING:#}"),
+        (Some("already-present"), _) if event.headers.is_empty() => {
+            format!("{WARNING}has headers of its own{WARNING:#}")
+        }
+        (Some("already-present"), _) => {
+            format!("{WARNING}has its own {}{WARNING:#}", harmless(&event.headers.join(", ")))
+        }
         (Some("nothing-to-insert"), _) => format!("{FAINT}nothing to insert{FAINT:#}"),
         (_, reason) => format!("{BAD}LOST HERE: {}{BAD:#}", harmless(reason.unwrap_or("unknown"))),
     }

@@ -125,7 +125,7 @@ fn the_service_sends_the_header_itself() -> Result<()> {
     ensure!(call["next"]["inbound"]["values"]["x-telepresence-id"] == "of-t… (14)", "{}", told.journey);
     told.says(&[
         "carried x-telepresence-id: dev-… (9)",
-        "has headers of its own",
+        "has its own x-telepresence-id",
         "why: The application sends such headers itself",
         "do:  Nothing, if its values are right.",
         "carried x-telepresence-id: of-t… (14)",
