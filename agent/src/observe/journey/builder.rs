@@ -199,9 +199,9 @@ pub(in crate::observe) fn is_other_end(outbound: &FlowEvent, inbound: &FlowEvent
     if outbound.kind != Kind::Outbound {
         return false;
     }
-    let Some(local) = outbound.local.as_deref().and_then(|local| local.parse::<SocketAddr>().ok()) else {
-        return false;
-    };
+    // Both are written in the same way; to parse each of many would take long.
+    let Some(local) = outbound.local.as_ref().filter(|local| **local == inbound.peer) else { return false };
+    let Ok(local) = local.parse::<SocketAddr>() else { return false };
     let is_pod = |event: &FlowEvent| event.workload.contains('/');
     let arrives = !is_unchanged(outbound) || inbound.local.as_ref().is_none_or(|local| *local == outbound.peer);
     inbound.peer.parse() == Ok(local)
