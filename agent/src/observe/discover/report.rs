@@ -262,7 +262,7 @@ shop  2 requests in, 2 out
       x-telepresence-id                never passed on (0 of 1)
   → 198.51.100.1:80  GET /stock/*  1 requests
       not internal: gets headers only with --egress
-      what caused 1 of them is not known: ambiguous. More than one";
+      what caused 1 of them is not known: ambiguous. ";
         assert!(plain.starts_with(expected), "{plain}");
         let rest = "
   needs x-telepresence-id

@@ -1,5 +1,6 @@
 //! The last requests of one workload.
 
+use baton_common::flow::Reason;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
@@ -15,9 +16,8 @@ use crate::observe::top::view::View;
 use crate::observe::top::workload::{Seen, Workload};
 use crate::observe::{line, remedy};
 
-/// Lines of the sums, and of what is said of the marked request.
+/// Lines of the sums.
 const SUMS: u16 = 2;
-const MARKED: u16 = 7;
 
 /// With fewer lines than this there are requests alone.
 const ROOMY: u16 = 14;
@@ -29,7 +29,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, setting: &Setting, view: &
         return;
     };
     let marked = view.marked_request(workload);
-    let room = if area.height < ROOMY { [0, 0] } else { [SUMS, MARKED] };
+    let marked_request = workload.requests.get(marked).map(|seen| whole(setting, seen)).unwrap_or_default();
+    // So that the list keeps its place, what is said of any request has the same room.
+    let room = if area.height < ROOMY { [0, 0] } else { [SUMS, (area.height / 5 * 3).min(room(area.width))] };
     let [above, list, below] =
         Layout::vertical([Constraint::Length(room[0]), Constraint::Fill(1), Constraint::Length(room[1])]).areas(area);
     frame.render_widget(Paragraph::new(sums(setting, workload)), above);
@@ -37,9 +39,18 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, setting: &Setting, view: &
     let requests = List::new(items).highlight_style(Style::new().add_modifier(Modifier::REVERSED));
     view.list.select(Some(marked));
     frame.render_stateful_widget(requests, list, &mut view.list);
-    if let Some(seen) = workload.requests.get(marked) {
-        frame.render_widget(Paragraph::new(whole(setting, seen)).wrap(Wrap { trim: false }), below);
-    }
+    frame.render_widget(Paragraph::new(marked_request).wrap(Wrap { trim: false }), below);
+}
+
+/// Lines for what is said of a request, in so many columns: an empty one, two for the request, and the longest that is
+/// said of a reason.
+fn room(columns: u16) -> u16 {
+    // Words that do not fit leave some room at the end of a line, and each text begins with a word of its own.
+    let columns = usize::from(columns.saturating_sub(8).max(1));
+    let said = Reason::ALL.iter().filter_map(|reason| remedy::of(reason.name()));
+    let lines = said.map(|explained| [explained.why, explained.remedy].map(|text| (text.len() + 5).div_ceil(columns)));
+    let lines = lines.map(|[why, remedy]| why + remedy).max().unwrap_or_default();
+    u16::try_from(3 + lines).unwrap_or(u16::MAX)
 }
 
 fn sums(setting: &Setting, workload: &Workload) -> Vec<Line<'static>> {

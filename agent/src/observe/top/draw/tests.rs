@@ -94,7 +94,11 @@ fn requests_of_one_workload() {
         found[2][..found[2].char_indices().nth(100).map_or(found[2].len(), |(end, _)| end)].trim_end()
     );
     let text = lines.join("\n");
-    assert!(text.contains("why: More than one inbound request") && text.contains("do:  Let the thread"), "{text}");
+    let explained = crate::observe::remedy::of("ambiguous").expect("a reason");
+    for (word, said) in [("why: ", explained.why), ("do:  ", explained.remedy)] {
+        let begun: String = said.chars().take(40).collect();
+        assert!(text.contains(&format!("{word}{begun}")), "{text}");
+    }
     // With little room, requests alone.
     let lines = screen(&mut view, &board, 40, 10);
     assert_eq!(lines[1], &found[0][..40]);
