@@ -138,6 +138,35 @@ fn what_traffic_says_is_text_and_nothing_else() -> Result<()> {
 }
 
 #[test]
+fn nodes_have_places_of_their_own_whatever_the_calls() -> Result<()> {
+    // Rings, nodes that call themselves, all that call all, and as many lines as there may be.
+    const LAYOUTS: &str = "(async () => {
+        const {layout, WIDTH, HEIGHT} = await import('/layout.js');
+        const names = (count) => Array.from({length: count}, (_, at) => `n${String(at).padStart(3, '0')}`);
+        const ring = names(9).map((from, at, all) => ({from, to: all[(at + 1) % 9]}));
+        const full = names(9).flatMap((from) => names(9).map((to) => ({from, to})));
+        const chain = names(300).slice(1).map((to, at) => ({from: names(300)[at], to}));
+        let seed = 7;
+        const random = () => (seed = (seed * 1103515245 + 12345) % 2147483648) % 120;
+        const web = Array.from({length: 300}, () => ({from: names(120)[random()], to: names(120)[random()]}));
+        return [[9, ring], [9, full], [300, chain], [120, web], [1, []]].map(([count, calls]) => {
+            const [one, other] = [layout(names(count), calls), layout(names(count), calls)];
+            const places = [...one.nodes.values()];
+            const overlap = places.some((a, at) => places.some((b, to) => at < to && Math.abs(a.x - b.x) < WIDTH && Math.abs(a.y - b.y) < HEIGHT));
+            const inside = places.every(({x, y}) => x >= 0 && y >= 0 && x + WIDTH <= one.width && y + HEIGHT <= one.height);
+            const lines = new Set(calls.filter(({from, to}) => from !== to).map(({from, to}) => `${from} ${to}`)).size;
+            return [places.length === count, !overlap, inside, one.lines.size === lines,
+                JSON.stringify([...one.nodes, ...one.lines]) === JSON.stringify([...other.nodes, ...other.lines])].join();
+        }).join(';');
+    })()";
+    let mut shown = Shown::start()?;
+    let all = ["true,true,true,true,true"; 5].join(";");
+    let found = shown.browser.evaluate(LAYOUTS)?;
+    ensure!(found == all.as_str(), "{found}");
+    shown.is_content()
+}
+
+#[test]
 fn the_end_of_the_daemon_is_said_and_the_next_one_is_found() -> Result<()> {
     let shop = Shop::start()?;
     let address = format!("127.0.0.1:{}", free_port()?);

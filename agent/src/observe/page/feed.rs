@@ -39,6 +39,9 @@ pub(super) async fn run(shared: Arc<Shared>, socket: Arc<Path>) {
             tracing::debug!("the page has no flow events: {error:#}");
             shared.publish(false);
             tokio::time::sleep(PAUSE).await;
+            if *viewers.borrow() == 0 {
+                break;
+            }
         }
         shared.forget();
     }

@@ -9,7 +9,7 @@ use crate::observe::flow::FlowEvent;
 use crate::observe::journey::is_unchanged;
 
 /// Most addresses of one generation. There are two.
-const MOST: usize = 8192;
+const MOST: usize = 4096;
 
 /// Most connections from one address at a time: it may be used for several, to different destinations.
 const MOST_ALIKE: usize = 4;
