@@ -71,6 +71,7 @@ mod tests {
             object("ClusterRole")["rules"],
             json!([
                 { "apiGroups": [""], "resources": ["pods", "namespaces"], "verbs": ["list", "watch"] },
+                { "apiGroups": [""], "resources": ["services"], "verbs": ["list"] },
                 { "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"] },
             ])
         );
