@@ -3,9 +3,11 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time::Instant;
 
 use crate::observe::flow::{FlowEvent, Kind};
 use crate::observe::metrics::Watching;
@@ -15,6 +17,9 @@ pub(crate) const MORE: u8 = b'+';
 
 /// Most bytes that wait for one watcher; it misses events beyond that.
 const BACKLOG: usize = 1 << 20;
+
+/// Time until a watcher that could not be accepted is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Somebody who watches.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub(crate) struct Listener {
     watchers: Vec<Watcher>,
     told: u64,
     missed: u64,
+    /// When accepting may be tried again, where it failed.
+    again: Option<Instant>,
 }
 
 impl Listener {
@@ -54,12 +61,28 @@ impl Listener {
         }
         let listener = UnixListener::bind(path).with_context(|| format!("failed to listen at {}", path.display()))?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Self { listener, path: path.to_owned(), watchers: Vec::new(), told: 0, missed: 0 })
+        Ok(Self { listener, path: path.to_owned(), watchers: Vec::new(), told: 0, missed: 0, again: None })
     }
 
-    /// Waits for a watcher.
-    pub(crate) async fn accept(&mut self) -> anyhow::Result<UnixStream> {
-        Ok(self.listener.accept().await.context("failed to accept a watcher")?.0)
+    /// Waits for a watcher. Where none can be accepted (no descriptors are left, say), those that wait are tried again
+    /// later: propagation goes on without them.
+    pub(crate) async fn accept(&mut self) -> UnixStream {
+        loop {
+            // Kept here, since who calls may give up waiting and call again.
+            if let Some(again) = self.again {
+                tokio::time::sleep_until(again).await;
+            }
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    self.again = None;
+                    return stream;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "failed to accept a watcher; trying again soon");
+                    self.again = Some(Instant::now() + AGAIN);
+                }
+            }
+        }
     }
 
     /// Sends what comes to `watcher`, too.

@@ -100,7 +100,8 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 fn locked_versions(lock: &str) -> impl Iterator<Item = &str> {
     let mut follows = false;
     lock.lines().filter(move |line| {
-        let names = line.starts_with("name = \"aya-ebpf");
+        let name = line.strip_prefix("name = \"").unwrap_or_default();
+        let names = ["aya-ebpf", "aya-log-ebpf", "aya-log-common"].iter().any(|library| name.starts_with(library));
         let wanted = names || follows;
         follows = names;
         wanted

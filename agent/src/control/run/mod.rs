@@ -188,7 +188,6 @@ impl Daemon {
                 },
                 () = &mut over => return Ok(()),
                 watcher = listener.accept() => {
-                    let watcher = watcher?;
                     self.add_watcher(listener, reader, watcher)?;
                     self.tell_again(listener)?;
                 }
