@@ -1,12 +1,12 @@
 //! Counters and flow events.
 
-use aya_ebpf::helpers::bpf_get_current_comm;
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_kernel};
 use baton_common::flow::{Carrying, Event, Reason, Response, SHOWN_LINES, class, counter, kind};
 use baton_common::scan::Scan;
 use baton_common::socket::Socket;
 
 use crate::context::{executor, slot};
+use crate::kernel::current_comm;
 use crate::maps::{COUNTERS, EVENTS, SETTINGS};
 
 /// The reader looks again by itself: waking it costs more than the event.
@@ -43,17 +43,16 @@ pub(crate) struct Flow {
 /// Sends the flow event of the inbound request that `socket` has now, with or without a context.
 #[inline(always)]
 pub(crate) fn send_inbound(socket: &mut Socket, reason: Reason) {
-    socket.awaits = u8::from(try_send_inbound(socket, reason));
-}
-
-#[inline(never)]
-fn try_send_inbound(socket: &Socket, reason: Reason) -> bool {
     let names = if socket.context == 0 { 0 } else { socket.request.present };
     let flow = Flow { kind: kind::INBOUND, verdict: 0, reason: reason as u8, context: socket.context, names };
-    if names == 0 {
-        return send(socket, &socket.request, &flow);
-    }
-    let (Some(now), Some(context)) = (admit(socket.workload, class_of(&flow)), slot::get(socket.slot.wrapping_sub(1)))
+    let is_sent = if names == 0 { send(socket, &socket.request, &flow) } else { send_carrying(socket, &flow) };
+    socket.awaits = u8::from(is_sent);
+}
+
+/// The same, with the lines that the context has.
+#[inline(never)]
+fn send_carrying(socket: &Socket, flow: &Flow) -> bool {
+    let (Some(now), Some(context)) = (admit(socket.workload, class_of(flow)), slot::get(socket.slot.wrapping_sub(1)))
     else {
         return false;
     };
@@ -64,7 +63,7 @@ fn try_send_inbound(socket: &Socket, reason: Reason) -> bool {
     // SAFETY: every field is written here; the entry is memory of the ring buffer, and the slot is this connection's.
     unsafe {
         let carrying = entry.as_mut_ptr();
-        fill(&raw mut (*carrying).event, now, socket, &socket.request, &flow);
+        fill(&raw mut (*carrying).event, now, socket, &socket.request, flow);
         (*carrying).lines_len = u64::from(socket.request.lines_len);
         let text = (&raw const (*context).lines.text).cast();
         bpf_probe_read_kernel((&raw mut (*carrying).lines).cast(), SHOWN_LINES as u32, text);
@@ -173,7 +172,7 @@ unsafe fn fill(event: *mut Event, now: u64, socket: &Socket, scan: &Scan, flow: 
     event.executor = executor::current(ids as u32, (ids >> 32) as u32) as u16;
     event.peer = socket.peer;
     event.local = socket.local;
-    event.comm = bpf_get_current_comm().unwrap_or_default();
+    event.comm = current_comm();
     event.peer_port = socket.peer_port;
     event.local_port = socket.local_port;
     event.kind = flow.kind;

@@ -9,6 +9,7 @@ use baton_common::flow::counter;
 use baton_common::leave::Frozen;
 use baton_common::names::Names;
 use baton_common::policy::{AddressKey, MAX_WORKLOADS, Settings, Workload};
+use baton_common::reading::Reading;
 use baton_common::socket::Socket;
 
 use crate::scratch::Scratch;
@@ -59,6 +60,10 @@ pub(crate) static NEXT_ID: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0
 /// What each thread runs for, by thread id.
 #[map]
 pub(crate) static EXECUTORS: HashMap<u32, Claim> = HashMap::with_max_entries(65536, 0);
+
+/// Reads that have begun, by thread id, where kprobes see them. User space sets the size.
+#[map]
+pub(crate) static READINGS: HashMap<u32, Reading> = HashMap::with_max_entries(1, 0);
 
 /// Processes that read requests, by process id.
 #[map]

@@ -213,10 +213,12 @@ fn load<M: Memory>(run: &Run, scratch: &mut Scratch, scan: &mut Scan) -> bool {
         source.piece += 1;
         source.taken = 0;
     } else {
-        // The verifier must see the bound on the register that is passed.
-        // SAFETY: hides the value from LLVM, which would drop the comparison.
-        unsafe { core::arch::asm!("{0} = {0}", inout(reg) input) };
-        if input == 0 || input > WINDOW_INPUT {
+        // The verifier must see the bounds on the register that is passed. Before 6.8 it learns nothing from a comparison
+        // for equality: with the least that there is, in a register, LLVM compares as it is written here.
+        let mut least = 1u32;
+        // SAFETY: hides the values from LLVM, which would drop the comparisons.
+        unsafe { core::arch::asm!("{0} = {0}", "{1} = {1}", inout(reg) input, inout(reg) least) };
+        if input < least || input > WINDOW_INPUT {
             return false;
         }
         // SAFETY: the window holds CARRY + WINDOW_INPUT bytes.

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 
 use crate::config::{Attribution, addresses};
+use crate::datapath::hook::ReadHook;
 use crate::failure::Failure;
 use crate::logging::Filter as LogFilter;
 use crate::observe::otlp::Endpoint;
@@ -77,6 +78,9 @@ pub(crate) struct Policy {
     /// Configuration file (YAML); flags take the place of its keys
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// What sees the applications' reads [default: the first that this kernel has]
+    #[arg(long, value_enum, value_name = "KIND", env = "BATON_HOOK", hide_env_values = true, help_heading = "Kernel")]
+    pub(crate) hook: Option<ReadHook>,
 }
 
 /// `baton exec`
@@ -316,6 +320,9 @@ pub(crate) struct Doctor {
     /// Say what this process runs, what its requests are told apart by, and what is attached to it for that
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Option<u32>,
+    /// What shall see the applications' reads [default: the first that this kernel has]
+    #[arg(long, value_enum, value_name = "KIND", env = "BATON_HOOK", hide_env_values = true)]
+    pub(crate) hook: Option<ReadHook>,
     /// Report in JSON
     #[arg(long)]
     pub(crate) json: bool,

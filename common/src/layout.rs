@@ -1,6 +1,6 @@
 //! Offsets of kernel structure members that the kernel side reads.
 
-/// Offsets in bytes, resolved from the running kernel's BTF.
+/// Offsets in bytes, and values of enumerations, resolved from the running kernel's BTF.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -85,6 +85,24 @@ pub struct Layout {
     pub sock_peer6: u32,
     /// `sock.__sk_common.skc_dport`
     pub sock_peer_port: u32,
+    /// `msghdr.msg_iter`
+    pub message_iter: u32,
+    /// `iov_iter.iter_type`
+    pub iter_type: u32,
+    /// `iov_iter.iov_offset`
+    pub iter_offset: u32,
+    /// `iov_iter.count`
+    pub iter_count: u32,
+    /// `iov_iter.ubuf`; unused where [`Self::iter_is_buffer`] is none
+    pub iter_buffer: u32,
+    /// `iov_iter.__iov`, `iov_iter.iov` before 6.4
+    pub iter_vector: u32,
+    /// No offset: `enum iter_type`'s `ITER_UBUF`; [`Self::NONE`] before 6.0
+    pub iter_is_buffer: u32,
+    /// No offset: its `ITER_IOVEC`
+    pub iter_is_vector: u32,
+    /// `task_struct.comm`
+    pub task_comm: u32,
 }
 
 impl Layout {
@@ -130,5 +148,17 @@ impl Layout {
         sock_peer: 0,
         sock_peer6: 0,
         sock_peer_port: 0,
+        message_iter: 0,
+        iter_type: 0,
+        iter_offset: 0,
+        iter_count: 0,
+        iter_buffer: 0,
+        iter_vector: 0,
+        iter_is_buffer: 0,
+        iter_is_vector: 0,
+        task_comm: 0,
     };
+
+    /// A value that the kernel does not have.
+    pub const NONE: u32 = u32::MAX;
 }

@@ -21,6 +21,7 @@ pub mod leave;
 pub mod limits;
 pub mod names;
 pub mod policy;
+pub mod reading;
 pub mod runtime;
 pub mod scan;
 pub mod select;

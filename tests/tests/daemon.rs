@@ -10,6 +10,7 @@ use baton_tests::cgroup::Cgroup;
 use baton_tests::flows;
 use baton_tests::probe::Probe;
 use baton_tests::process::{self, Running};
+use baton_tests::programs;
 use baton_tests::recorder::Recorder;
 use baton_tests::relay::{self, Backend};
 use baton_tests::scratch::Scratch;
@@ -83,6 +84,40 @@ fn watch_shows_flow_events() -> Result<()> {
 }
 
 #[test]
+fn no_descriptors_left_for_watchers_does_not_end_it() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let workload = Workload::start()?;
+    let daemon = Daemon::start(&[workload.cgroup.path()])?;
+    let before = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid()))?;
+    let soft = before.lines().find_map(|line| line.strip_prefix("Max open files")).context("no limit of open files")?;
+    let soft = soft.split_whitespace().next().context("an empty limit")?;
+    limit_descriptors(&daemon, "3")?;
+    let mut watch = baton::command(["watch", "--json", "--socket"])?;
+    watch.arg(daemon.socket());
+    let watch = Running::spawn(watch, scratch.join("output"))?;
+    wait::until("a word about it", LIMIT, || Ok(daemon.output().contains("failed to accept a watcher").then_some(())))
+        .with_context(|| daemon.output())?;
+    ensure!(workload.is_propagated()?, "{}", daemon.output());
+    limit_descriptors(&daemon, soft)?;
+    wait::until("a flow event", LIMIT, || {
+        workload.is_propagated()?;
+        Ok(watch.output().lines().any(|line| flows::parse(line).is_ok()).then_some(()))
+    })
+    .with_context(|| daemon.output())?;
+    ensure!(daemon.stop()? == 0, "the status after SIGTERM");
+    Ok(())
+}
+
+/// Lets the daemon open no descriptor from this number on.
+fn limit_descriptors(daemon: &Daemon, soft: &str) -> Result<()> {
+    let mut command = programs::command("prlimit")?;
+    command.arg(format!("--pid={}", daemon.pid())).arg(format!("--nofile={soft}:"));
+    let finished = process::run(command, b"", LIMIT)?;
+    ensure!(finished.code == 0, "{finished:?}");
+    Ok(())
+}
+
+#[test]
 fn watch_without_a_daemon_says_so() -> Result<()> {
     let watch = baton::command(["watch", "--socket", "/nonexistent/baton.sock"])?;
     let finished = process::run(watch, b"", LIMIT)?;
@@ -111,6 +146,8 @@ fn doctor_reports_as_text_and_as_json() -> Result<()> {
     let json = process::run(baton::command(["doctor", "--json"])?, b"", LIMIT)?;
     let report: serde_json::Value = serde_json::from_slice(&json.stdout)?;
     ensure!(json.code == 0 && report.is_object(), "{report}");
-    ensure!(report.to_string().contains("sock_recv_length"), "no word about the hook: {report}");
+    let hooks = report["read_hooks"].as_array().context("no word about the hooks for reads")?;
+    let used: Vec<_> = hooks.iter().filter(|hook| hook["used"] == true).collect();
+    ensure!(hooks.len() == 3 && used.len() == 1 && used[0]["missing"].is_null(), "not one that is used: {report}");
     nothing_new_since(&before)
 }

@@ -57,7 +57,7 @@ fn what_the_daemon_does_is_logged() -> Result<()> {
     for words in [
         &["INFO", "configuration read", "headers=14"][..],
         &["DEBUG", "traceparent,"],
-        &["INFO", "programs loaded", "sock_recv_length"],
+        &["INFO", "programs loaded", "reads="],
         &["INFO", "self-test", "found=Ok("],
         &["INFO", "attached", &name],
         &["INFO", "switched on", &name],

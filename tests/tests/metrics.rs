@@ -119,7 +119,7 @@ fn counts_equal_what_was_sent() -> Result<()> {
     ensure!(now.sum("baton_lines_dropped_total", &[]) == 3, "{}", now.text);
     ensure!(now.sum("baton_workloads", &[]) == 3 && now.sum("baton_ready", &[]) == 1, "{}", now.text);
     ensure!(now.sum("baton_contexts_peak", &[]) > 0, "{}", now.text);
-    ensure!(now.all("baton_hook_info", &[("program", "sock_recv_length"), ("hook", "tracepoint")]).count() == 1);
+    ensure!(now.all("baton_hook_info", &[("program", "inet_sock_set_state"), ("hook", "tracepoint")]).count() == 1);
     daemon.stop().map(drop)
 }
 

@@ -51,6 +51,24 @@ fn header_names_that_are_forbidden_or_no_names() -> Result<()> {
     refuses(exec(&["--headers", &many.join(",")])?, 64, "64")
 }
 
+/// A kernel need not have each kind of hook; the one that is asked for is not exchanged for another.
+#[test]
+fn a_hook_that_this_kernel_does_not_have() -> Result<()> {
+    let doctor = process::run(baton::command(["doctor", "--json"])?, b"", Duration::from_secs(30))?;
+    let report: serde_json::Value = serde_json::from_slice(&doctor.stdout)?;
+    let hooks = report["read_hooks"].as_array().context("no hooks for reads")?;
+    for hook in hooks {
+        let kind = hook["kind"].as_str().context("a hook without a kind")?;
+        if hook["missing"].is_null() {
+            let finished = process::run(exec(&["--hook", kind])?, b"", Duration::from_secs(30))?;
+            ensure!(finished.code == 0, "{kind}: {finished:?}");
+        } else {
+            refuses(exec(&["--hook", kind])?, 69, kind)?;
+        }
+    }
+    refuses(exec(&["--hook", "no-such-hook"])?, 64, "no-such-hook")
+}
+
 #[test]
 fn command_lines_that_make_no_sense() -> Result<()> {
     refuses(exec(&["--preset", "no-such-preset"])?, 64, "no-such-preset")?;

@@ -73,12 +73,15 @@ fn current(tid: u32, tgid: u32) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn python_context(tid: u32, tgid: u32) -> u64 {
-    let Some(python) = of(tgid) else { return 0 };
+    // Not copied, for the stack's sake.
+    let Some(python) = PYTHONS.get_ptr(tgid) else { return 0 };
+    // SAFETY: a map value, whose memory stays while this runs.
+    let python = unsafe { &*python };
     let own = thread_pointer();
     // SAFETY: copied at once.
     let mut state = unsafe { PYTHON_THREADS.get(tid) }.copied().unwrap_or(0);
     if state == 0 || read(state + u64::from(python.thread)) != own {
-        state = find(&python, own);
+        state = find(python, own);
         if state == 0 {
             return 0;
         }

@@ -72,7 +72,7 @@ pub(super) fn complete(tcp: Tcp, socket: &mut Socket, names: *const Names, tid: 
                 state: if ambiguous { state::AMBIGUOUS } else { state::LIVE },
             },
         );
-        if !claim(tcp, socket, tid, Claim::own(id, slot, tgid)) {
+        if !claim(tcp, socket, tid, &mut Claim::own(id, slot, tgid)) {
             reason = Reason::ExecutorsFull;
             flow::count_inbound_loss(socket.workload, reason);
         }
@@ -87,15 +87,16 @@ pub(super) fn complete(tcp: Tcp, socket: &mut Socket, names: *const Names, tid: 
 
 /// Makes `claim` current for the reader: the thread `tid`, or what its runtime
 /// runs on it. A thread that reads for many, or that has another request open,
-/// drives an event loop otherwise. Returns false if a table is full.
-#[inline(always)]
-pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -> bool {
+/// drives an event loop otherwise. Returns false if a table is full. A function of its own, since it has two callers, and
+/// for the stack's sake.
+#[inline(never)]
+pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, claim: &mut Claim) -> bool {
     let tgid = claim.tgid;
     // Asked once for each connection, where the answer is final.
     if socket.flags & flag::THREADS == 0 {
         match runtime::of(tgid) {
             kind::GO => return goroutine::replace(tgid, |before| claim.beside(before, executor::is_open)),
-            kind::PYTHON if python::reads(tid, tgid, socket.cookie, &claim) => {
+            kind::PYTHON if python::reads(tid, tgid, socket.cookie, claim) => {
                 socket.flags |= flag::TASKS;
                 return true;
             }
@@ -125,12 +126,12 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, mut claim: Claim) -
     if loops {
         match runtime::of(tgid) {
             kind::PYTHON => {
-                if python::reads_outside(tid, tgid, &claim) {
+                if python::reads_outside(tid, tgid, claim) {
                     socket.flags |= flag::TASKS;
                     return executor::drives_loop(tid);
                 }
             }
-            kind::LOOPS if policy::is_balanced(socket.workload) => turn::begin(tid, &claim),
+            kind::LOOPS if policy::is_balanced(socket.workload) => turn::begin(tid, claim),
             kind::NONE if policy::is_balanced(socket.workload) => runtime::ask_for_turns(tgid),
             kind::ASKED | kind::NOTED => {
                 // It may turn out to be Go: a goroutine that reads another request before this one is answered is an

@@ -2,6 +2,7 @@
 
 mod answer;
 mod head;
+mod hook;
 mod pass;
 pub(crate) mod php;
 mod read;

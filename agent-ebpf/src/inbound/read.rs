@@ -4,8 +4,6 @@ use core::ffi::c_void;
 use core::ptr;
 
 use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
-use aya_ebpf::macros::btf_tracepoint;
-use aya_ebpf::programs::BtfTracePointContext;
 use baton_common::attribution::Claim;
 use baton_common::flow::Reason;
 use baton_common::framing::{Follows, Position, after_request_head, synchronise};
@@ -15,7 +13,7 @@ use baton_common::socket::{Socket, flag, role};
 
 use super::head;
 use crate::context::{executor, runtime, slot, turn};
-use crate::kernel::{Tcp, has_storage, syscall_buffers};
+use crate::kernel::{Buffers, Tcp};
 use crate::maps::NAMES;
 use crate::outbound::response;
 use crate::scratch::{self, Scratch};
@@ -26,23 +24,12 @@ use crate::{enrol, flow, policy, source};
 /// `MSG_PEEK` nothing is taken, with `MSG_TRUNC` the bytes are thrown away
 /// unseen (the next read's sequence number tells), and `MSG_ERRQUEUE` reads
 /// something else.
-const UNSEEN: i32 = 0x2 | 0x20 | 0x2000;
+pub(super) const UNSEEN: i32 = 0x2 | 0x20 | 0x2000;
 
-/// Fires once for each read, in the reader's thread (net/socket.c,
-/// `call_trace_sock_recv_length`, since 6.3).
-#[btf_tracepoint(function = "sock_recv_length")]
-pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    let sk: *mut c_void = ctx.arg(0);
-    if has_storage(sk) {
-        has_read(sk, ctx.arg(1), ctx.arg(2));
-    }
-    0
-}
-
-/// The current thread has read from `sk`, which is enrolled. A function of its
-/// own, so that all other sockets' reads do not pay for its stack and registers.
+/// The current thread has read `length` bytes from `sk`, which is enrolled; they are in `buffers`. Every read hook ends
+/// here. A function of its own, so that all other sockets' reads do not pay for its stack and registers.
 #[inline(never)]
-fn has_read(sk: *mut c_void, length: i32, flags: i32) {
+pub(super) fn has_read(sk: *mut c_void, length: i32, flags: i32, buffers: Buffers) {
     let Some(socket) = enrol::state(sk) else { return };
     if policy::is_balanced(socket.workload) {
         // SAFETY: no arguments.
@@ -53,16 +40,16 @@ fn has_read(sk: *mut c_void, length: i32, flags: i32) {
     }
     if socket.role == role::ACCEPTED {
         if let Some(tcp) = Tcp::new(sk) {
-            after_read(tcp, socket, length as u32);
+            after_read(tcp, socket, length as u32, buffers);
         }
     } else if socket.awaits != 0 && flow::is_wanted() {
-        response::has_read(socket, length as u32);
+        response::has_read(socket, length as u32, buffers);
     }
 }
 
-/// The current thread has read `len` bytes from `socket`. Every read hook ends here.
+/// The current thread has read `len` bytes from `socket`, which it accepted.
 #[inline(always)]
-fn after_read(tcp: Tcp, socket: &mut Socket, len: u32) {
+fn after_read(tcp: Tcp, socket: &mut Socket, len: u32, buffers: Buffers) {
     if !policy::is_selected(socket) {
         return;
     }
@@ -107,7 +94,7 @@ fn after_read(tcp: Tcp, socket: &mut Socket, len: u32) {
         head::lose(socket, Reason::ScratchBusy);
         return;
     };
-    match scan(tcp, socket, scratch, tid, tgid, len) {
+    match scan(tcp, socket, scratch, (tid, tgid), len, buffers) {
         Err(Reason::NotHttp1) if runtime::of(tgid) == kind::PHP_FPM => {}
         Err(reason) => {
             head::lose(socket, reason);
@@ -129,15 +116,22 @@ const fn in_body(phase: u32) -> bool {
 #[inline(always)]
 fn resume(tcp: Tcp, socket: &mut Socket, tid: u32, tgid: u32) {
     if socket.slot != 0 && socket.depth != 0 {
-        let claim = Claim::own(socket.context, socket.slot.wrapping_sub(1), tgid);
-        head::claim(tcp, socket, tid, claim);
+        let mut claim = Claim::own(socket.context, socket.slot.wrapping_sub(1), tgid);
+        head::claim(tcp, socket, tid, &mut claim);
     }
 }
 
 #[inline(always)]
-fn scan(tcp: Tcp, socket: &mut Socket, scratch: *mut Scratch, tid: u32, tgid: u32, len: u32) -> Result<(), Reason> {
+fn scan(
+    tcp: Tcp,
+    socket: &mut Socket,
+    scratch: *mut Scratch,
+    (tid, tgid): (u32, u32),
+    len: u32,
+    buffers: Buffers,
+) -> Result<(), Reason> {
     // SAFETY: the scratch memory is owned by this run.
-    if !syscall_buffers(unsafe { &mut (*scratch).source }, len) {
+    if !buffers.fill(unsafe { &mut (*scratch).source }, len) {
         return Err(Reason::Unreadable);
     }
     let names = NAMES.get_ptr(0).ok_or(Reason::Unreadable)?;

@@ -2,10 +2,10 @@
 
 use core::ffi::c_void;
 
+use aya_ebpf::bindings::sk_msg_md;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_pid_tgid, bpf_loop, bpf_msg_pop_data, bpf_msg_pull_data, bpf_msg_push_data, bpf_probe_read_kernel,
 };
-use aya_ebpf::programs::SkMsgContext;
 use baton_common::attribution::{Claim, Context, kind};
 use baton_common::flow::{Reason, Verdict};
 use baton_common::limits::MAX_LINES;
@@ -31,13 +31,11 @@ const IN_PLACE: u32 = 48 * 1024;
 /// Send buffer that must stay free beside what is sent.
 const MARGIN: i32 = 2048;
 
-/// What is to be inserted where.
+/// What is to be inserted where. It lives in the frame of `sk_msg_write`, where every word counts.
 pub(super) struct Insertion<'a> {
-    pub(super) ctx: &'a SkMsgContext,
+    pub(super) msg: *mut sk_msg_md,
     pub(super) tcp: Tcp,
     pub(super) socket: &'a mut Socket,
-    pub(super) scratch: *mut Scratch,
-    pub(super) names: *const Names,
     /// Where the blank line begins in the message.
     pub(super) at: u32,
     /// The message's size.
@@ -47,16 +45,16 @@ pub(super) struct Insertion<'a> {
 }
 
 /// Inserts what belongs before the blank line; returns how many bytes. Reports
-/// the verdict.
+/// the verdict. `names` are the configured ones.
 ///
 /// Not inlined: its stack must not add to the scanner's, which is never called
 /// from here.
 #[inline(never)]
-pub(super) fn insert(insertion: &mut Insertion<'_>) -> u32 {
+pub(super) fn insert(insertion: &mut Insertion<'_>, scratch: *mut Scratch, names: *const Names) -> u32 {
     let socket = &mut *insertion.socket;
-    let claim = claim_of(socket);
     // SAFETY: the value of an array map.
-    let own = unsafe { (*insertion.names).with_groups(socket.request.present) };
+    let own = unsafe { (*names).with_groups(socket.request.present) };
+    let claim = claim_of(socket);
     let context = match executor::check(&claim) {
         Ok(context) => context,
         Err(reason) => {
@@ -81,7 +79,7 @@ pub(super) fn insert(insertion: &mut Insertion<'_>) -> u32 {
         verdict::report(socket, verdict, Reason::None, claim.id, names);
         return 0;
     }
-    match put(insertion, context, &claim, skip) {
+    match put(insertion, scratch, context, &claim, skip) {
         Ok(len) => {
             verdict::report(insertion.socket, Verdict::Injected, Reason::None, claim.id, wanted);
             len
@@ -107,8 +105,14 @@ fn claim_of(socket: &Socket) -> Claim {
 }
 
 #[inline(always)]
-fn put(insertion: &Insertion<'_>, context: *const Context, claim: &Claim, skip: u64) -> Result<u32, Reason> {
-    let Insertion { ctx, tcp, ref socket, scratch, at, size, barred, .. } = *insertion;
+fn put(
+    insertion: &Insertion<'_>,
+    scratch: *mut Scratch,
+    context: *const Context,
+    claim: &Claim,
+    skip: u64,
+) -> Result<u32, Reason> {
+    let Insertion { msg, tcp, ref socket, at, size, barred } = *insertion;
     if !matches!(barred, Reason::None) {
         return Err(barred);
     }
@@ -123,19 +127,19 @@ fn put(insertion: &Insertion<'_>, context: *const Context, claim: &Claim, skip: 
     room(tcp, socket, at, len)?;
     // SAFETY: the context is valid.
     unsafe {
-        if bpf_msg_push_data(ctx.msg, at, len, 0) != 0 {
+        if bpf_msg_push_data(msg, at, len, 0) != 0 {
             return Err(Reason::InsertFailed);
         }
         // What is to leave in one piece is made one piece first, if the lines
         // can be written anywhere in it.
         let whole = size.wrapping_add(len);
         let (from, to, lines_at) = if whole <= IN_PLACE { (0, whole, at) } else { (at, at.wrapping_add(len), 0) };
-        if bpf_msg_pull_data(ctx.msg, from, to, 0) != 0 || !write(ctx, scratch, lines_at, len) {
-            bpf_msg_pop_data(ctx.msg, at, len, 0);
+        if bpf_msg_pull_data(msg, from, to, 0) != 0 || !write(msg, scratch, lines_at, len) {
+            bpf_msg_pop_data(msg, at, len, 0);
             return Err(Reason::InsertFailed);
         }
         if whole > IN_PLACE {
-            bpf_msg_pull_data(ctx.msg, 0, if whole <= LINEAR { whole } else { at.wrapping_add(len) }, 0);
+            bpf_msg_pull_data(msg, 0, if whole <= LINEAR { whole } else { at.wrapping_add(len) }, 0);
         }
     }
     Ok(len)
@@ -204,13 +208,13 @@ struct Write {
 /// Writes the gathered lines over `len` bytes of the message's readable part,
 /// from `at` on.
 #[inline(always)]
-fn write(ctx: &SkMsgContext, scratch: *mut Scratch, at: u32, len: u32) -> bool {
+fn write(msg: *mut sk_msg_md, scratch: *mut Scratch, at: u32, len: u32) -> bool {
     // SAFETY: the scratch memory is owned by this run.
     unsafe {
         (*scratch).written = 0;
         (*scratch).write_at = at;
         (*scratch).to_write = len;
-        let mut write = Write { msg: ctx.msg, text: &raw const (*scratch).lines.text, scratch };
+        let mut write = Write { msg, text: &raw const (*scratch).lines.text, scratch };
         bpf_loop(MAX_LINES as u32 / TURN + 1, write_turn as *mut c_void, (&raw mut write).cast(), 0);
         (*scratch).written == len
     }

@@ -7,13 +7,13 @@ use baton_common::flow::kind;
 use baton_common::socket::Socket;
 use baton_common::status;
 
-use crate::kernel::syscall_buffers;
+use crate::kernel::Buffers;
 use crate::{flow, scratch};
 
-/// The current thread has read `len` bytes from `socket`, on which the response to a request is awaited. Only its first
+/// The current thread has read `len` bytes from `socket`, on which the response to a request is awaited; they are in `buffers`. Only its first
 /// bytes are looked at: where they are in two reads, nobody is told of the response.
 #[inline(never)]
-pub(crate) fn has_read(socket: &mut Socket, len: u32) {
+pub(crate) fn has_read(socket: &mut Socket, len: u32, buffers: Buffers) {
     if len < status::LEN as u32 {
         return;
     }
@@ -23,7 +23,7 @@ pub(crate) fn has_read(socket: &mut Socket, len: u32) {
     let mut bytes = MaybeUninit::<[u8; status::LEN]>::uninit();
     // SAFETY: the helper checks the address; what cannot be read becomes zero.
     let bytes = unsafe {
-        if syscall_buffers(source, len) && source.pieces[0].len >= status::LEN as u64 {
+        if buffers.fill(source, len) && source.pieces[0].len >= status::LEN as u64 {
             bpf_probe_read_user(bytes.as_mut_ptr().cast(), status::LEN as u32, source.pieces[0].base as *const _);
         } else {
             bytes.write([0; status::LEN]);

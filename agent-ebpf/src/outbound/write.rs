@@ -149,7 +149,7 @@ fn follow(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket, scratch: *mut Scrat
         } else {
             Reason::None
         };
-        let inserted = insert::insert(&mut Insertion { ctx, tcp, socket, scratch, names, at, size, barred });
+        let inserted = insert::insert(&mut Insertion { msg: ctx.msg, tcp, socket, at, size, barred }, scratch, names);
         socket.flags |= flag::USED;
         let scan = &mut socket.request;
         scan.seq = scan.seq.wrapping_add(inserted);

@@ -9,6 +9,7 @@ use crate::cli::Policy;
 use crate::config::addresses::{Addresses, Range};
 use crate::config::headers::Headers;
 use crate::config::{Attribution, Config, KubernetesConfig, WorkloadConfig};
+use crate::datapath::hook::ReadHook;
 use crate::datapath::workload::Desired;
 use crate::failure::Failure;
 
@@ -27,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) attribution: Attribution,
     /// What Kubernetes annotations may do.
     pub(crate) kubernetes: KubernetesConfig,
+    /// What must see reads.
+    pub(crate) hook: Option<ReadHook>,
     /// Whether nothing may be inserted, whatever else is asked for.
     pub(crate) is_observing: bool,
     egress: Vec<IpNet>,
@@ -65,6 +68,7 @@ impl Plan {
             contexts: config.limits.contexts,
             max_age: config.limits.max_age(),
             attribution: policy.attribution.unwrap_or(config.attribution),
+            hook: policy.hook,
             is_observing: policy.observe,
             egress: either(&policy.egress, &config.egress),
             ingress: either(&policy.ingress, &config.ingress),

@@ -1,8 +1,9 @@
-//! Resolves the kernel side's structure offsets from the running kernel's BTF.
+//! Resolves what the kernel side must know of the running kernel's structures and enumerations, from its BTF.
 
 use baton_common::layout::Layout;
-use btf_rs::{Btf, Type};
+use btf_rs::Btf;
 
+use super::btf::{enumerator, offset};
 use super::probe;
 use crate::failure::Failure;
 
@@ -22,11 +23,15 @@ const THREAD_POINTER: &[&str] = &["thread", "fsbase"];
 pub(crate) fn resolve() -> Result<Layout, Failure> {
     // Reading them takes a tenth of a second: once for both questions.
     let btf = Btf::from_file(BTF_PATH).map_err(|error| Failure::NoBtf(error.to_string()))?;
-    probe::require_tracepoints(&btf)?;
+    probe::require_helpers(&btf)?;
     let at = |structure: &str, path: &[&str]| {
         offset(&btf, structure, path).ok_or_else(|| {
             Failure::KernelLacks(format!("its type information has no member {structure}.{}", path.join(".")))
         })
+    };
+    let value = |enumeration: &str, name: &str| {
+        enumerator(&btf, enumeration, name)
+            .ok_or_else(|| Failure::KernelLacks(format!("its type information has no {name} in enum {enumeration}")))
     };
     Ok(Layout {
         tcp_write_seq: at("tcp_sock", &["write_seq"])?,
@@ -69,54 +74,17 @@ pub(crate) fn resolve() -> Result<Layout, Failure> {
         sock_peer: at("sock", &["__sk_common", "skc_daddr"])?,
         sock_peer6: at("sock", &["__sk_common", "skc_v6_daddr"])?,
         sock_peer_port: at("sock", &["__sk_common", "skc_dport"])?,
+        message_iter: at("msghdr", &["msg_iter"])?,
+        iter_type: at("iov_iter", &["iter_type"])?,
+        iter_offset: at("iov_iter", &["iov_offset"])?,
+        iter_count: at("iov_iter", &["count"])?,
+        iter_buffer: offset(&btf, "iov_iter", &["ubuf"]).unwrap_or(0),
+        // Its name since 6.4, and the one before.
+        iter_vector: at("iov_iter", &["__iov"]).or_else(|_| at("iov_iter", &["iov"]))?,
+        iter_is_buffer: value("iter_type", "ITER_UBUF").unwrap_or(Layout::NONE),
+        iter_is_vector: value("iter_type", "ITER_IOVEC")?,
+        task_comm: at("task_struct", &["comm"])?,
     })
-}
-
-/// Byte offset of the member at `path` in `structure`.
-fn offset(btf: &Btf, structure: &str, path: &[&str]) -> Option<u32> {
-    let types = btf.resolve_types_by_name(structure).ok()?;
-    let root = types.into_iter().find(|found| matches!(found, Type::Struct(_)))?;
-    member_path(btf, root, path).map(|bits| bits / 8)
-}
-
-fn member_path(btf: &Btf, mut current: Type, path: &[&str]) -> Option<u32> {
-    let mut bits = 0;
-    for name in path {
-        let (offset, next) = member(btf, current, name)?;
-        bits += offset;
-        current = next;
-    }
-    Some(bits)
-}
-
-/// Offset in bits and type of the member `name`; looks into unnamed members.
-fn member(btf: &Btf, current: Type, name: &str) -> Option<(u32, Type)> {
-    let (Type::Struct(found) | Type::Union(found)) = peel(btf, current)? else { return None };
-    for candidate in &found.members {
-        let candidate_name = btf.resolve_name(candidate).unwrap_or_default();
-        let next = btf.resolve_chained_type(candidate).ok()?;
-        if candidate_name == name {
-            return Some((candidate.bit_offset(), next));
-        }
-        if candidate_name.is_empty()
-            && let Some((offset, inner)) = member(btf, next, name)
-        {
-            return Some((candidate.bit_offset() + offset, inner));
-        }
-    }
-    None
-}
-
-/// The structure behind typedefs and qualifiers.
-fn peel(btf: &Btf, mut current: Type) -> Option<Type> {
-    loop {
-        let chained = match &current {
-            Type::Typedef(inner) => btf.resolve_chained_type(inner),
-            Type::Const(inner) | Type::Volatile(inner) => btf.resolve_chained_type(inner),
-            _ => return Some(current),
-        };
-        current = chained.ok()?;
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use baton_common::runtime::{Object, Python};
 use baton_common::socket::Socket;
 
 use super::gate::Gate;
+use super::hook::ReadHook;
 use super::messages::Messages;
 use super::pins::Pins;
 use super::pod::Raw;
@@ -24,9 +25,9 @@ use crate::failure::{Failure, chain};
 /// The object that `build.rs` made.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/baton-ebpf"));
 
-/// The tracepoints with types that are attached, in this order.
-const TRACEPOINTS: [&str; 5] =
-    ["sched_process_exit", "sched_process_fork", "sched_process_exec", "inet_sock_set_state", "sock_recv_length"];
+/// The tracepoints with types that are always attached, in this order; a [`ReadHook`] comes last.
+const TRACEPOINTS: [&str; 4] =
+    ["sched_process_exit", "sched_process_fork", "sched_process_exec", "inet_sock_set_state"];
 
 /// The other programs that are always loaded.
 const LOADED: [&str; 6] = [
@@ -48,12 +49,14 @@ pub(crate) struct Options {
     pub(crate) contexts: u32,
     /// Longest time that a context is current.
     pub(crate) max_age: std::time::Duration,
+    /// The hook that must be used.
+    pub(crate) hook: Option<ReadHook>,
 }
 
 impl Options {
     /// What `plan` asks for.
     pub(crate) const fn of(plan: &Plan) -> Self {
-        Self { contexts: plan.contexts, max_age: plan.max_age }
+        Self { contexts: plan.contexts, max_age: plan.max_age, hook: plan.hook }
     }
 }
 
@@ -65,6 +68,8 @@ pub(crate) struct Datapath {
     pub(super) ebpf: Ebpf,
     pub(super) uprobes: Uprobes,
     options: Options,
+    /// What sees reads, once it is attached.
+    pub(super) hook: Option<ReadHook>,
     cure: bool,
     /// Whether what was read already is cut off where received data changes queues.
     cut: bool,
@@ -109,7 +114,7 @@ impl Datapath {
             .map_err(|error| Failure::KernelLacks(format!("it refuses baton's maps: {}", chain(&error))))?;
         let uprobes = Uprobes::prepare(OBJECT, &ebpf)?;
         let mut datapath =
-            Self { gate: None, ebpf, uprobes, options, cure: false, cut: false, epoch: 0, events: 0, pins };
+            Self { gate: None, ebpf, uprobes, options, hook: None, cure: false, cut: false, epoch: 0, events: 0, pins };
         datapath.set_names(names)?;
         datapath.set_first_id()?;
         datapath.load_programs()?;
@@ -130,8 +135,11 @@ impl Datapath {
         let members = self.members()?.fd().try_clone().context("failed to copy the map's descriptor")?;
         // The kernel looks at each program for up to a quarter of a second: at all of them at once.
         let is_pinned = self.is_pinned();
-        let is_needed =
-            |name: &str| LOADED.contains(&name) || TRACEPOINTS.contains(&name) || is_pinned && PINNED.contains(&name);
+        let hook = self.choose_hook(self.options.hook, &btf)?;
+        let is_needed = |name: &str| {
+            [&LOADED[..], &TRACEPOINTS, hook.programs()].iter().any(|names| names.contains(&name))
+                || is_pinned && PINNED.contains(&name)
+        };
         std::thread::scope(|scope| -> anyhow::Result<()> {
             let all = self.ebpf.programs_mut().filter(|(name, _)| is_needed(name));
             let loading: Vec<_> =
@@ -143,11 +151,18 @@ impl Datapath {
         self.program::<SkMsg>(writes)?
             .attach(&members)
             .with_context(|| format!("failed to attach {writes} to the SOCKHASH"))?;
-        tracing::info!(kernel = probe::kernel_version(), writes, reads = ?TRACEPOINTS, pinned = is_pinned, "programs loaded");
+        tracing::info!(
+            kernel = probe::kernel_version(),
+            writes,
+            reads = hook.name(),
+            pinned = is_pinned,
+            "programs loaded"
+        );
         for name in TRACEPOINTS {
             let program: &mut BtfTracePoint = self.program(name)?;
             program.attach().with_context(|| format!("failed to attach to the tracepoint {name}"))?;
         }
+        self.attach_hook(hook)?;
         if is_pinned {
             self.gate = Some(Gate::open(self)?);
         }
@@ -199,6 +214,7 @@ impl Datapath {
 
     /// Sees nothing any more: no reads, no answers, no threads.
     pub(crate) fn detach_tracepoints(&mut self) {
+        self.detach_hook();
         for name in TRACEPOINTS {
             // One that is not there is detached.
             let _ = self.program::<BtfTracePoint>(name).map(BtfTracePoint::unload);
@@ -352,6 +368,8 @@ fn load_program(name: &str, program: &mut Program, btf: &Btf) -> anyhow::Result<
         Program::CgroupSkb(program) => program.load(),
         Program::SkMsg(program) => program.load(),
         Program::BtfTracePoint(program) => program.load(name, btf),
+        Program::FExit(program) => program.load(name, btf),
+        Program::KProbe(program) => program.load(),
         Program::SocketFilter(program) => program.load(),
         Program::Iter(program) if name == "iter_sockmap_leave" => program.load("sockmap", btf),
         Program::Iter(program) => program.load("tcp", btf),

@@ -3,12 +3,14 @@
 
 pub(crate) mod adopt;
 mod bpf;
+mod btf;
 mod clock;
 pub(crate) mod counters;
 mod descriptors;
 pub(crate) mod drain;
 pub(crate) mod freeze;
 mod gate;
+pub(crate) mod hook;
 pub(crate) mod layout;
 pub(crate) mod load;
 pub(crate) mod messages;

@@ -1,10 +1,7 @@
 //! What baton needs of the process's rights and of the kernel.
 
-use std::path::Path;
-
 use btf_rs::Btf;
 
-use super::layout::BTF_PATH;
 use crate::control::cgroup;
 use crate::failure::Failure;
 
@@ -40,8 +37,9 @@ pub(crate) const CAPABILITIES: [Capability; 3] = [
 const SYS_PTRACE: u32 = 19;
 const SYS_ADMIN: u32 = 21;
 
-/// Tracepoints without which nothing works, and the kernel version that brought them.
-pub(crate) const TRACEPOINTS: [&str; 1] = ["sock_recv_length"];
+/// What no program can do without, and the kernel version that brought it: the newest is named first.
+const HELPERS: [(&str, &str, &str); 2] =
+    [("BPF_FUNC_loop", "bpf_loop()", "5.17"), ("BPF_FUNC_task_pt_regs", "bpf_task_pt_regs()", "5.15")];
 
 /// Refuses to start without the rights or cgroup v2, before anything is loaded.
 /// What the kernel lacks shows when its types are read ([`super::layout`]).
@@ -63,15 +61,16 @@ pub(crate) fn require() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses a kernel that `btf` describes and that lacks a tracepoint.
+/// Refuses a kernel that `btf` describes and that is too old.
 ///
 /// # Errors
 /// [`Failure::KernelLacks`].
-pub(crate) fn require_tracepoints(btf: &Btf) -> Result<(), Failure> {
-    match missing_of(btf) {
+pub(crate) fn require_helpers(btf: &Btf) -> Result<(), Failure> {
+    let lacks = |(id, ..): &&(&str, &str, &str)| super::btf::enumerator(btf, "bpf_func_id", id).is_none();
+    match HELPERS.iter().find(lacks) {
         None => Ok(()),
-        Some(missing) => Err(Failure::KernelLacks(format!(
-            "it has no tracepoint {missing}, which came with Linux 6.3; this is {}",
+        Some((_, helper, version)) => Err(Failure::KernelLacks(format!(
+            "{} is too old: it has no {helper} for eBPF programs, which came with Linux {version}; use 6.1 or later",
             kernel_version()
         ))),
     }
@@ -101,20 +100,6 @@ fn effective_capabilities() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
-}
-
-/// A needed tracepoint that the kernel does not have.
-///
-/// # Errors
-/// [`Failure::NoBtf`] if the kernel does not describe its types.
-pub(crate) fn missing_tracepoint() -> Result<Option<&'static str>, Failure> {
-    let btf = Btf::from_file(Path::new(BTF_PATH)).map_err(|error| Failure::NoBtf(error.to_string()))?;
-    Ok(missing_of(&btf))
-}
-
-fn missing_of(btf: &Btf) -> Option<&'static str> {
-    let is_missing = |name: &&str| btf.resolve_types_by_name(&format!("btf_trace_{name}")).is_err();
-    TRACEPOINTS.into_iter().find(is_missing)
 }
 
 /// The running kernel's release.

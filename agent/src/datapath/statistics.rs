@@ -71,6 +71,8 @@ fn loaded(name: &str, hook: &'static str, program: BorrowedFd<'_>, counts: bool)
 const fn hook(program: &Program) -> &'static str {
     match program {
         Program::BtfTracePoint(_) => "tracepoint",
+        Program::FExit(_) => "fexit",
+        Program::KProbe(_) => "kprobe",
         Program::SockOps(_) => "sock_ops",
         Program::CgroupSkb(_) => "cgroup_skb",
         Program::SkMsg(_) => "sk_msg",

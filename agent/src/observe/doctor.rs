@@ -1,12 +1,16 @@
 //! `baton doctor`: what this machine offers, which hooks are used, what the
 //! self-test finds, and what to do where something is missing.
 
+mod hooks;
+
 use serde::Serialize;
 
+use self::hooks::{Hook, Offer};
 use crate::cli::Doctor;
 use crate::config::Limits;
 use crate::config::headers::Headers;
 use crate::control::cgroup;
+use crate::datapath::hook::ReadHook;
 use crate::datapath::layout;
 use crate::datapath::load::{Datapath, Options};
 use crate::datapath::probe::{self, CAPABILITIES};
@@ -34,48 +38,6 @@ struct Check {
     remedy: Option<String>,
 }
 
-/// Where baton hooks into the kernel, and why there.
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Hook {
-    step: &'static str,
-    hook: &'static str,
-    why: &'static str,
-}
-
-const HOOKS: [Hook; 7] = [
-    Hook {
-        step: "enrol",
-        hook: "sock_ops on each workload's cgroup (bpf_link)",
-        why: "runs for sockets of selected workloads only, and ends with baton",
-    },
-    Hook {
-        step: "read",
-        hook: "BTF tracepoint sock_recv_length",
-        why: "one run for each read, in the thread that reads; works where fentry and kprobes are not to be had",
-    },
-    Hook { step: "write", hook: "sk_msg on a SOCKHASH", why: "runs in the thread that writes, with the bytes in hand" },
-    Hook {
-        step: "answer",
-        hook: "cgroup_skb egress on each workload's cgroup (bpf_link), BTF tracepoint inet_sock_set_state",
-        why: "see the end of each response, and of each connection; sockets of others pay nothing for it",
-    },
-    Hook {
-        step: "attribute",
-        hook: "BTF tracepoints sched_process_fork, _exec and _exit",
-        why: "programs that are started inherit what is certain",
-    },
-    Hook {
-        step: "runtimes",
-        hook: "uprobes in Go programs, and in the C library of Java virtual machines",
-        why: "tell goroutines and event loops apart; only in processes of selected workloads (see --pid)",
-    },
-    Hook {
-        step: "leave",
-        hook: "sock_ops RTT callback and iter/tcp",
-        why: "connections that do not speak HTTP/1 go back to the stock path when their queue is empty",
-    },
-];
-
 /// What `baton doctor` found.
 #[derive(Debug, Serialize)]
 struct Report {
@@ -83,6 +45,8 @@ struct Report {
     kernel: String,
     checks: Vec<Check>,
     hooks: Vec<Hook>,
+    /// What could see reads; empty where the programs cannot be loaded.
+    read_hooks: Vec<Offer>,
     /// Kernel memory of all maps, in bytes, with the default limits.
     map_bytes: Option<u64>,
 }
@@ -94,15 +58,16 @@ pub(crate) fn run(doctor: &Doctor) -> anyhow::Result<u8> {
         return super::process::run(id, doctor.json).map(|()| 0);
     }
     let status;
-    let mut checks = vec![kernel(), btf(), cgroups()];
+    let mut checks = kernel().to_vec();
+    checks.push(cgroups());
     checks.extend(capabilities());
-    let mut map_bytes = None;
+    let (mut map_bytes, mut read_hooks) = (None, Vec::new());
     let is_missing = |checks: &[Check]| checks.iter().any(|check| check.status == Status::Missing);
     if is_missing(&checks) {
         status =
             probe::require().and_then(|()| layout::resolve().map(drop)).err().map_or(0, |failure| failure.status());
     } else {
-        match load() {
+        match load(doctor.hook) {
             Ok(mut datapath) => {
                 checks.push(Check {
                     name: "programs",
@@ -111,6 +76,7 @@ pub(crate) fn run(doctor: &Doctor) -> anyhow::Result<u8> {
                     remedy: None,
                 });
                 map_bytes = memory_of_maps();
+                read_hooks = hooks::offers(&mut datapath)?;
                 let (check, failed) = self_test(&mut datapath);
                 checks.push(check);
                 status = failed;
@@ -127,40 +93,31 @@ pub(crate) fn run(doctor: &Doctor) -> anyhow::Result<u8> {
             }
         }
     }
-    let report =
-        Report { ok: !is_missing(&checks), kernel: probe::kernel_version(), checks, hooks: HOOKS.to_vec(), map_bytes };
+    let (ok, hooks) = (!is_missing(&checks), hooks::all(&read_hooks));
+    let report = Report { ok, kernel: probe::kernel_version(), checks, hooks, read_hooks, map_bytes };
     super::print(&if doctor.json { serde_json::to_string(&report)? } else { text(&report) });
     Ok(status)
 }
 
-fn kernel() -> Check {
-    let version = probe::kernel_version();
-    match probe::missing_tracepoint() {
-        Ok(Some(missing)) => Check {
-            name: "kernel",
-            status: Status::Missing,
-            detail: format!("{version} has no tracepoint {missing}"),
-            remedy: Some("use Linux 6.3 or later".to_owned()),
-        },
-        _ => Check { name: "kernel", status: Status::Ok, detail: version, remedy: None },
+/// The kernel's age, and whether it describes its types.
+fn kernel() -> [Check; 2] {
+    let (version, types) = (probe::kernel_version(), layout::BTF_PATH.to_owned());
+    let mut kernel = Check { name: "kernel", status: Status::Ok, detail: version, remedy: None };
+    let mut btf = Check { name: "type information", status: Status::Ok, detail: types, remedy: None };
+    match layout::resolve() {
+        Ok(_) => {}
+        Err(Failure::KernelLacks(what)) => {
+            kernel.status = Status::Missing;
+            kernel.detail = what;
+            kernel.remedy = Some("use Linux 6.1 or later".to_owned());
+        }
+        Err(error) => {
+            btf.status = Status::Missing;
+            btf.detail = error.to_string();
+            btf.remedy = Some("use a kernel that was built with CONFIG_DEBUG_INFO_BTF=y".to_owned());
+        }
     }
-}
-
-fn btf() -> Check {
-    match probe::missing_tracepoint() {
-        Err(error) => Check {
-            name: "type information",
-            status: Status::Missing,
-            detail: error.to_string(),
-            remedy: Some("use a kernel that was built with CONFIG_DEBUG_INFO_BTF=y".to_owned()),
-        },
-        Ok(_) => Check {
-            name: "type information",
-            status: Status::Ok,
-            detail: crate::datapath::layout::BTF_PATH.to_owned(),
-            remedy: None,
-        },
-    }
+    [kernel, btf]
 }
 
 fn cgroups() -> Check {
@@ -199,10 +156,10 @@ fn capabilities() -> Vec<Check> {
     checks
 }
 
-fn load() -> anyhow::Result<Datapath> {
+fn load(hook: Option<ReadHook>) -> anyhow::Result<Datapath> {
     let limits = Limits::default();
     Datapath::load(
-        Options { contexts: limits.contexts, max_age: limits.max_age() },
+        Options { contexts: limits.contexts, max_age: limits.max_age(), hook },
         &Headers::resolve(&[], &[])?.table()?,
     )
 }
@@ -273,11 +230,7 @@ fn text(report: &Report) -> String {
         }
     }
     lines.push(String::new());
-    lines.push("Hooks".to_owned());
-    for hook in &report.hooks {
-        lines.push(format!("      {:<16}  {}", hook.step, hook.hook));
-        lines.push(format!("{:24}{}", "", hook.why));
-    }
+    lines.extend(hooks::lines(&report.hooks));
     if let Some(bytes) = report.map_bytes {
         lines.push(String::new());
         lines.push(format!("Maps take {:.1} MB of kernel memory with the default limits.", bytes as f64 / 1e6));
