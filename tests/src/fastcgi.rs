@@ -52,7 +52,7 @@ impl Connection {
     pub fn new(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        stream.set_read_timeout(Some(crate::wait::scaled(Duration::from_secs(30))))?;
         Ok(Self(stream))
     }
 

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::baton::HEADERS;
 use crate::http::{self, Head};
 use crate::scratch::serial;
+use crate::wait;
 
 /// One combination of load.
 #[derive(Clone, Debug)]
@@ -182,7 +183,7 @@ impl Client {
         }
         let fresh = TcpStream::connect(self.address).context("failed to connect")?;
         fresh.set_nodelay(true)?;
-        fresh.set_read_timeout(Some(Duration::from_secs(60)))?;
+        fresh.set_read_timeout(Some(wait::scaled(Duration::from_secs(60))))?;
         self.exchange(BufReader::new(fresh), pieces)?.context("the server closed the connection without an answer")
     }
 

@@ -131,7 +131,7 @@ fn record(mut stream: TcpStream, script: &Script) -> Stream {
     let mut server = script.forward.and_then(|server| forward(server, &stream).ok());
     let (mut step, mut searched) = (0, 0);
     let mut buffer = vec![0; if script.receive_buffer.is_some() { 1024 } else { 64 * 1024 }];
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
+    let _ = stream.set_read_timeout(Some(wait::scaled(Duration::from_secs(60))));
     loop {
         let arrived = match stream.read(&mut buffer) {
             Ok(count) => &buffer[..count],

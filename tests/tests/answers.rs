@@ -27,7 +27,7 @@ fn check(case: &str, address: IpAddr, ids: &[&str]) -> Result<()> {
     let recorder = Recorder::echoing_targets()?;
     let app = relay::answering(&recorder.url())?.start(&Launch::Exec(&Exec::default().flows(&file)))?;
     let mut client = BufReader::new(TcpStream::connect(SocketAddr::new(address, app.address().port()))?);
-    client.get_ref().set_read_timeout(Some(LIMIT))?;
+    client.get_ref().set_read_timeout(Some(wait::scaled(LIMIT)))?;
     for id in ids {
         let head = format!("GET /{case}?id={id} HTTP/1.1\r\nHost: a\r\nx-telepresence-id: {id}\r\n\r\n");
         client.get_mut().write_all(head.as_bytes())?;

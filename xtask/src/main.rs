@@ -6,6 +6,7 @@ mod cgroup;
 mod chart;
 mod checksum;
 mod cluster;
+mod debian;
 mod demo;
 mod document;
 mod fuzz;
@@ -20,6 +21,7 @@ mod say;
 mod scratch;
 mod setup;
 mod test;
+mod vm;
 mod wait;
 mod workspace;
 
@@ -50,6 +52,8 @@ enum Task {
     Accuracy(accuracy::Arguments),
     /// Measure what many pods on a node cost, and how soon they are on
     Pods(pods::Arguments),
+    /// Run the end-to-end tests in virtual machines, on each supported kernel and with each of its hooks
+    Vm(vm::Arguments),
     /// Refresh the committed eBPF object, or check that it is fresh
     Prebuilt(prebuilt::Arguments),
     /// Write baton's container image, without a container engine
@@ -58,6 +62,9 @@ enum Task {
     Chart(chart::Arguments),
     /// The Kubernetes that the tests run against
     Cluster(cluster::Arguments),
+    /// The first process of a virtual machine of `vm`
+    #[command(hide = true)]
+    VmGuest,
     /// A program that the benchmark starts
     #[command(hide = true)]
     BenchPeer {
@@ -70,7 +77,7 @@ fn main() -> ExitCode {
     let task = Arguments::parse().task;
     let caught = match &task {
         // Its parent stops it.
-        Task::BenchPeer { .. } => Ok(()),
+        Task::BenchPeer { .. } | Task::VmGuest => Ok(()),
         _ => interrupt::catch(),
     };
     let outcome = caught.and_then(|()| run(task));
@@ -96,6 +103,8 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Accuracy(arguments) => accuracy::run(&arguments),
         Task::Pods(arguments) => pods::run(&arguments),
+        Task::Vm(arguments) => vm::run(&arguments),
+        Task::VmGuest => vm::run_guest(),
         Task::Prebuilt(arguments) => prebuilt::run(&arguments),
         Task::Image(arguments) => image::run(&arguments),
         Task::Chart(arguments) => chart::run(&arguments),

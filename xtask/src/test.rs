@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::unistd::geteuid;
 
 use crate::setup::{self, Purpose};
-use crate::{chart, cluster, demo, image, interrupt, leftovers, prebuilt, process, say, workspace};
+use crate::{chart, cluster, demo, image, interrupt, leftovers, prebuilt, process, say, vm, workspace};
 
 const FUZZ_SECONDS: &str = "20";
 const IMAGE: &str = "localhost/baton:test";
@@ -51,6 +51,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         passed &= fuzz()?;
     }
     passed &= end_to_end(arguments, &mut closing)?;
+    if everything && vm::PART_OF_TEST {
+        say::step("testing on other kernels, in virtual machines");
+        let (table, all_well) = vm::run_short()?;
+        passed &= all_well;
+        closing.extend(table);
+    }
     if everything {
         say::step("running the demo");
         for arguments in [demo::Arguments::default(), demo::Arguments::explained()] {
@@ -117,7 +123,7 @@ fn pure_parts(arguments: &Arguments, closing: &mut Vec<String>) -> Result<bool> 
 
 /// Runs tests, which kinds of them is to follow. Always of the same packages: with others, dependencies get other features
 /// and are all built once more.
-fn cargo_test() -> Command {
+pub(crate) fn cargo_test() -> Command {
     workspace::cargo(&["test", "--workspace", "--exclude", "baton-ebpf", "--no-fail-fast"])
 }
 

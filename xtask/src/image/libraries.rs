@@ -10,7 +10,7 @@ use crate::process;
 use crate::scratch::Scratch;
 
 /// The executable without what only debuggers read, which is most of it.
-pub(super) fn stripped(executable: &Path) -> Result<Vec<u8>> {
+pub(crate) fn stripped(executable: &Path) -> Result<Vec<u8>> {
     let scratch = Scratch::new("image")?;
     let output = scratch.join("baton");
     process::read(Command::new("strip").arg("--strip-debug").arg("-o").arg(&output).arg(executable))
@@ -19,7 +19,7 @@ pub(super) fn stripped(executable: &Path) -> Result<Vec<u8>> {
 }
 
 /// The dynamic linker and the shared libraries of an executable, where the linker looks for them.
-pub(super) fn of(executable: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn of(executable: &Path) -> Result<Vec<PathBuf>> {
     // A search path of this machine's user means nothing in the image.
     let printed = process::read(Command::new("ldd").arg(executable).env_remove("LD_LIBRARY_PATH"))
         .context("failed to ask `ldd` which libraries baton needs")?;

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::unistd::geteuid;
 
 use crate::{say, workspace};
+pub(crate) use libraries::{of as libraries_of, stripped};
 use tree::Tree;
 
 /// Where baton is in the image.

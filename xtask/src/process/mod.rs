@@ -36,12 +36,18 @@ pub(crate) fn status(command: &mut Command) -> Result<ExitStatus> {
 
 /// Runs a command that must succeed and returns its output as text.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
+    let bytes = read_bytes(command)?;
+    String::from_utf8(bytes).with_context(|| format!("`{}` printed no text", shown(command)))
+}
+
+/// As [`read`], for any output.
+pub(crate) fn read_bytes(command: &mut Command) -> Result<Vec<u8>> {
     let output = output(command)?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
         bail!("`{}` ended with {}: {}", shown(command), described(output.status), words.trim());
     }
-    String::from_utf8(output.stdout).with_context(|| format!("`{}` printed no text", shown(command)))
+    Ok(output.stdout)
 }
 
 /// Runs a command that must succeed and returns its output as text; what it says on stderr goes where ours goes.

@@ -42,7 +42,12 @@ fn package(major: u32) -> String {
 }
 
 fn is_available(major: u32) -> bool {
-    process::read(Command::new("apt-cache").args(["policy", &package(major)]))
+    is_known(&package(major))
+}
+
+/// Whether apt's lists have a package.
+pub(super) fn is_known(package: &str) -> bool {
+    process::read(Command::new("apt-cache").args(["policy", package]))
         .is_ok_and(|policy| policy.contains("Candidate:") && !policy.contains("Candidate: (none)"))
 }
 

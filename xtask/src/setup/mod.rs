@@ -39,6 +39,8 @@ pub(crate) enum Purpose {
     Test,
     /// `cargo xtask test --no-cluster`
     TestWithoutCluster,
+    /// `cargo xtask vm`
+    Vm,
     /// `cargo xtask bench`
     Bench,
     /// `cargo xtask chart`
@@ -51,7 +53,7 @@ impl Purpose {
         match self {
             Self::Chart => false,
             Self::Demo => !prebuilt::is_here(),
-            Self::Build | Self::Test | Self::TestWithoutCluster | Self::Bench => true,
+            Self::Build | Self::Test | Self::TestWithoutCluster | Self::Vm | Self::Bench => true,
         }
     }
 
@@ -65,12 +67,12 @@ impl Purpose {
 
     /// Whether packages of PyPI are used.
     fn uses_python(self) -> bool {
-        matches!(self, Self::Test | Self::TestWithoutCluster | Self::Bench | Self::Chart)
+        matches!(self, Self::Test | Self::TestWithoutCluster | Self::Vm | Self::Bench | Self::Chart)
     }
 
     /// Whether packages of npm and crates of a program under test are used.
     fn uses_packages(self) -> bool {
-        matches!(self, Self::Test | Self::TestWithoutCluster | Self::Bench)
+        matches!(self, Self::Test | Self::TestWithoutCluster | Self::Vm | Self::Bench)
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::Purpose;
-use crate::{process, workspace};
+use crate::{process, vm, workspace};
 
 struct Program {
     packages: &'static [&'static str],
@@ -12,12 +12,15 @@ struct Program {
     purposes: &'static [Purpose],
 }
 
-const PYTHON: &[Purpose] = &[Purpose::Demo, Purpose::Test, Purpose::TestWithoutCluster, Purpose::Bench, Purpose::Chart];
-const VENV: &[Purpose] = &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Bench, Purpose::Chart];
-const SHOWN: &[Purpose] = &[Purpose::Demo, Purpose::Test, Purpose::TestWithoutCluster];
-const MEASURED: &[Purpose] = &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Bench];
-const TESTED: &[Purpose] = &[Purpose::Test, Purpose::TestWithoutCluster];
+const PYTHON: &[Purpose] =
+    &[Purpose::Demo, Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm, Purpose::Bench, Purpose::Chart];
+const VENV: &[Purpose] = &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm, Purpose::Bench, Purpose::Chart];
+const SHOWN: &[Purpose] = &[Purpose::Demo, Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm];
+const MEASURED: &[Purpose] = &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm, Purpose::Bench];
+const TESTED: &[Purpose] = &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm];
 const CLUSTERED: &[Purpose] = &[Purpose::Test];
+const EMULATED: &[Purpose] =
+    if vm::PART_OF_TEST { &[Purpose::Vm, Purpose::Test, Purpose::TestWithoutCluster] } else { &[Purpose::Vm] };
 
 const PROGRAMS: &[Program] = &[
     Program { packages: &["curl"], present: || has("curl"), purposes: SHOWN },
@@ -60,6 +63,14 @@ const PROGRAMS: &[Program] = &[
     Program { packages: &["prometheus"], present: || has("prometheus") && has("promtool"), purposes: TESTED },
     Program { packages: &["chromium"], present: || has("chromium"), purposes: TESTED },
     Program { packages: &["openssl"], present: || has("openssl"), purposes: TESTED },
+    Program { packages: &["qemu-system-x86"], present: || has("qemu-system-x86_64"), purposes: EMULATED },
+    // Debian's QEMU brought it along up to bookworm.
+    Program {
+        packages: &["virtiofsd"],
+        present: || vm::virtiofsd().is_some() || !super::apt::is_known("virtiofsd"),
+        purposes: EMULATED,
+    },
+    Program { packages: &["xz-utils"], present: || has("xz"), purposes: EMULATED },
     // Kubernetes itself is built from source, see `cluster`.
     Program { packages: &["etcd-server"], present: || has("etcd"), purposes: CLUSTERED },
     Program { packages: &["containerd"], present: || has("containerd") && has("ctr"), purposes: CLUSTERED },

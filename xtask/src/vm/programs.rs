@@ -1,0 +1,155 @@
+//! Which end-to-end test programs run in guests: each one of `tests/tests` is named here, with the reason if it does not.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::job::Program;
+use crate::{debian, process, test};
+
+/// A test program's treatment.
+#[derive(Debug)]
+enum Treatment {
+    /// It is run, but for these tests, each with the reason.
+    Runs(&'static [(&'static str, &'static str)]),
+    /// It is not run, for this reason.
+    Skipped(&'static str),
+}
+
+use Treatment::{Runs, Skipped};
+
+const PROGRAMS: &[(&str, Treatment)] = &[
+    ("relay_accuracy", Runs(&[])),
+    ("bytes", Runs(&[])),
+    ("answers", Runs(&[])),
+    ("reads", Runs(&[])),
+    ("daemon", Runs(&[])),
+    ("refusals", Runs(&[])),
+    ("exec", Runs(&[])),
+    ("runtimes", Runs(&[])),
+    ("accuracy", Skipped("not tried")),
+    ("adoption", Skipped("not tried")),
+    ("crash", Skipped("not tried")),
+    ("demo", Skipped("not tried")),
+    ("discover", Skipped("not tried")),
+    ("explain", Skipped("not tried")),
+    ("handed_on", Skipped("not tried")),
+    ("logging", Skipped("not tried")),
+    ("metrics", Skipped("not tried")),
+    ("observe", Skipped("not tried")),
+    ("otlp", Skipped("not tried")),
+    ("php_fpm", Skipped("not tried")),
+    ("pinned", Skipped("not tried")),
+    ("pods", Skipped("not tried")),
+    ("policy", Skipped("not tried")),
+    ("reasons", Skipped("not tried")),
+    ("top", Skipped("not tried")),
+    ("watchers", Skipped("not tried")),
+    ("cluster", Skipped("not tried")),
+    ("debugging", Skipped("not tried")),
+    ("incidents", Skipped("not tried")),
+    ("page", Skipped("not tried")),
+];
+
+/// What the short set runs of them.
+const SHORT: &[(&str, &[&str])] = &[("relay_accuracy", &["c", "python_threads"]), ("reads", &[])];
+
+/// What is run, and what is not: names with reasons.
+#[derive(Debug)]
+pub(super) struct Choice {
+    pub(super) programs: Vec<Program>,
+    pub(super) skipped: Vec<(&'static str, &'static str)>,
+}
+
+/// The choice among programs that are at these places.
+pub(super) fn choose(built: &BTreeMap<String, PathBuf>, short: bool) -> Result<Choice> {
+    let mut choice = Choice { programs: Vec::new(), skipped: Vec::new() };
+    for (name, treatment) in PROGRAMS {
+        let in_short = SHORT.iter().find(|(short, _)| short == name);
+        match treatment {
+            Skipped(why) => choice.skipped.push((name, why)),
+            Runs(_) if short && in_short.is_none() => {}
+            Runs(skipped) => {
+                let path = built.get(*name).with_context(|| format!("cargo built no test program {name}"))?.clone();
+                let only = in_short.filter(|_| short).map_or(&[][..], |(_, only)| only);
+                choice.programs.push(Program {
+                    name: (*name).to_owned(),
+                    path,
+                    only: only.iter().map(ToString::to_string).collect(),
+                    skipped: skipped.iter().map(|(test, why)| ((*test).to_owned(), (*why).to_owned())).collect(),
+                });
+            }
+        }
+    }
+    Ok(choice)
+}
+
+/// Builds the end-to-end test programs and returns where they are, by name.
+pub(super) fn build() -> Result<BTreeMap<String, PathBuf>> {
+    let mut command = test::cargo_test();
+    command.args(["--test", "*", "--no-run", "--message-format", "json-render-diagnostics"]).stdin(Stdio::null());
+    let messages = process::read_aloud(&mut command).context("failed to build the end-to-end tests")?;
+    Ok(messages.lines().filter_map(executable).collect())
+}
+
+/// Cargo's messages: https://doc.rust-lang.org/cargo/reference/external-tools.html#artifact-messages
+fn executable(message: &str) -> Option<(String, PathBuf)> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    let is_test = message["target"]["kind"].as_array()?.iter().any(|kind| kind == "test");
+    let path = PathBuf::from(message["executable"].as_str()?);
+    is_test.then_some((message["target"]["name"].as_str()?.to_owned(), path))
+}
+
+/// The newest test programs of a directory of cargo's, by name.
+pub(super) fn find(directory: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let mut found = BTreeMap::new();
+    for path in debian::files(directory, "")? {
+        let Ok(data) = path.metadata() else { continue };
+        let name = path.file_name().and_then(|name| name.to_str()?.rsplit_once('-')).map(|(name, _)| name.to_owned());
+        let is_program = data.is_file() && data.permissions().mode() & 0o100 != 0 && path.extension().is_none();
+        if let (Some(name), true, Ok(time)) = (name, is_program, data.modified()) {
+            let newest = found.entry(name).or_insert((time, path.clone()));
+            if newest.0 < time {
+                *newest = (time, path);
+            }
+        }
+    }
+    Ok(found.into_iter().map(|(name, (_, path))| (name, path)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::workspace;
+
+    #[test]
+    fn no_test_program_is_left_out_silently() {
+        let here = debian::files(&workspace::root().join("tests/tests"), "").expect("the tests");
+        let names: BTreeSet<String> =
+            here.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
+        let treated: BTreeSet<String> = PROGRAMS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(names, treated);
+    }
+
+    #[test]
+    fn the_short_set_is_part_of_the_whole() {
+        for (name, _) in SHORT {
+            assert!(PROGRAMS.iter().any(|(program, treatment)| program == name && matches!(treatment, Runs(_))));
+        }
+    }
+
+    #[test]
+    fn executables_are_found_among_cargos_messages() {
+        let message =
+            r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"bytes"},"executable":"/d/bytes-1"}"#;
+        assert_eq!(executable(message), Some(("bytes".to_owned(), PathBuf::from("/d/bytes-1"))));
+        assert_eq!(executable(r#"{"target":{"kind":["lib"],"name":"a"},"executable":null}"#), None);
+        assert_eq!(executable("no JSON"), None);
+    }
+}
