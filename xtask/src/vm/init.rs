@@ -227,7 +227,11 @@ impl Job {
     /// Runs a program to its end, or to its limit. Nothing that it has started survives it.
     fn finish(&self, mut command: Command) -> Result<Finished> {
         let [out, err] = ["stdout", "stderr"].map(|name| PathBuf::from("/run").join(name));
-        command.stdin(Stdio::null()).stdout(File::create(&out)?).stderr(File::create(&err)?).current_dir("/");
+        command
+            .stdin(Stdio::null())
+            .stdout(File::create(&out)?)
+            .stderr(File::create(&err)?)
+            .current_dir(&self.directory);
         command.env_clear().env("TMPDIR", TEMPORARY).envs(self.environment.iter().cloned());
         let child = command.spawn().with_context(|| format!("failed to start {command:?}"))?;
         let status = reap(Pid::from_raw(child.id().cast_signed()), Duration::from_secs(self.limit_seconds))?;

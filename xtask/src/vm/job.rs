@@ -19,6 +19,8 @@ pub(super) const MODULES: &str = "/modules.json";
 pub(super) struct Job {
     /// Variables of all programs.
     pub(super) environment: Vec<(String, String)>,
+    /// Where programs start, as cargo does it.
+    pub(super) directory: PathBuf,
     /// The program under test.
     pub(super) baton: PathBuf,
     /// Whether baton is to refuse this kernel, which is then all that is tried.

@@ -25,9 +25,9 @@ pub(super) fn obtain(kernel: &Kernel) -> Result<Unpacked> {
     let image = depended(&suite.description(&metapackage)?).into_iter().find(|name| name.starts_with("linux-image-"));
     let image = image.with_context(|| format!("{metapackage} of {} depends on no kernel", kernel.suite))?;
     let release = image.trim_start_matches("linux-image-").to_owned();
-    // Since 7.x, the kernel and its modules are in packages of their own.
+    // Since 7.x, the kernel, its modules and their list are in packages of their own.
     let is_part = |name: &String| {
-        ["linux-binary-", "linux-modules-"].iter().any(|kind| name.strip_prefix(kind) == Some(&release))
+        ["linux-base-", "linux-binary-", "linux-modules-"].iter().any(|kind| name.strip_prefix(kind) == Some(&release))
     };
     let mut packages: Vec<String> = depended(&suite.description(&image)?).into_iter().filter(is_part).collect();
     packages.push(image);

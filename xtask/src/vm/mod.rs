@@ -187,6 +187,7 @@ fn follow(
     let refused = run.kernel.is_refused();
     let job = Job {
         environment,
+        directory: workspace::root().join("tests"),
         baton: baton.to_owned(),
         refused,
         programs: if refused { Vec::new() } else { choice.programs.clone() },

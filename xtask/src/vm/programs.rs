@@ -106,8 +106,9 @@ fn executable(message: &str) -> Option<(String, PathBuf)> {
 
 /// The newest test programs of a directory of cargo's, by name.
 pub(super) fn find(directory: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let directory = directory.canonicalize().with_context(|| format!("there is no {}", directory.display()))?;
     let mut found = BTreeMap::new();
-    for path in debian::files(directory, "")? {
+    for path in debian::files(&directory, "")? {
         let Ok(data) = path.metadata() else { continue };
         let name = path.file_name().and_then(|name| name.to_str()?.rsplit_once('-')).map(|(name, _)| name.to_owned());
         let is_program = data.is_file() && data.permissions().mode() & 0o100 != 0 && path.extension().is_none();
