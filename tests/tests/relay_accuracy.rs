@@ -57,8 +57,9 @@ fn drive_behind(
         ensure!(total.correct == 0 && total.is_safe(), "{name} is no relay: {total}");
         return Ok(());
     }
-    ensure!(total.is_perfect(), "{name}: {total}\n{}", app.output());
+    // With the summary at the end of baton exec, which counts losses by reason.
     let output = app.stop()?;
+    ensure!(total.is_perfect(), "{name}: {total}\n{output}");
     ensure!(output.contains("requests"), "{name}: no summary at the end of baton exec:\n{output}");
     Ok(())
 }

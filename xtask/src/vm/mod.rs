@@ -45,7 +45,7 @@ pub(crate) const PART_OF_TEST: bool = false;
 const BOOT: Duration = Duration::from_secs(300);
 
 /// What one test may take in a guest.
-const TEST: Duration = Duration::from_secs(600);
+const TEST: Duration = Duration::from_secs(900);
 
 /// A guest that says nothing for so long is ended. It ends a test itself that takes too long.
 const SILENCE: Duration = Duration::from_secs(TEST.as_secs() + 60);

@@ -35,7 +35,6 @@ const PROGRAMS: &[(&str, Treatment)] = &[
         Runs(&[
             ("gunicorn_sync", SLOW),
             ("gunicorn_threads_with_sessions", SLOW),
-            ("java", SLOW),
             ("php", SLOW),
             ("php_with_workers", SLOW),
             ("php_fpm_over_tcp", SLOW),
