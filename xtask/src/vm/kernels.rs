@@ -5,7 +5,7 @@ use clap::ValueEnum;
 /// How baton learns of reads: what `$BATON_HOOK` asks it for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Hook {
-    /// fentry and fexit programs on the kernel's receiving functions
+    /// fexit programs on the kernel's receiving functions
     Fentry,
     /// The tracepoint `sock_recv_length`, which came with Linux 6.3
     Tracepoint,
@@ -21,6 +21,16 @@ impl Hook {
             Self::Tracepoint => "tracepoint",
             Self::Kprobe => "kprobe",
         }
+    }
+
+    /// Whether this is the hook that `baton doctor` describes so.
+    pub(super) fn is_described_by(self, words: &str) -> bool {
+        let word = match self {
+            Self::Fentry => "fexit",
+            Self::Tracepoint => "sock_recv_length",
+            Self::Kprobe => "kprobes",
+        };
+        words.contains(word)
     }
 }
 

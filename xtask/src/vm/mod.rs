@@ -245,8 +245,9 @@ fn doctor(run: &Run, status: i32, stdout: &str, stderr: &str, row: &mut Row) -> 
     let read = report["hooks"].as_array().and_then(|hooks| hooks.iter().find(|hook| hook["step"] == "read"));
     let used = read.and_then(|hook| hook["hook"].as_str()).unwrap_or("unknown");
     say::note(&format!("reads are seen by: {used}"));
-    let asked = run.hook.map_or("", Hook::name);
-    ensure!(used.contains(asked), "baton was told to use {asked} and uses: {used}");
+    if let Some(asked) = run.hook {
+        ensure!(asked.is_described_by(used), "baton was told to use {} and uses: {used}", asked.name());
+    }
     Ok(())
 }
 
