@@ -1,7 +1,8 @@
-//! `cargo xtask fuzz`: looks for bytes that break the scanner, with libFuzzer and the installed stable Rust.
+//! `cargo xtask fuzz`: looks for bytes that break what takes bytes from others, with libFuzzer and the installed stable
+//! Rust.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -10,12 +11,36 @@ use crate::{process, say, workspace};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How long to look
+    /// What to break: all of it if nothing is named
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(TARGETS.map(|target| target.name)))]
+    targets: Vec<String>,
+    /// How long to look for each
     #[arg(long, default_value_t = 30)]
     seconds: u64,
+    /// How many inputs to try of each, however long it takes
+    #[arg(long, value_name = "COUNT", conflicts_with = "seconds")]
+    executions: Option<u64>,
+    /// Add what has been found to reach new code to fuzz/seeds, as small as possible
+    #[arg(long)]
+    keep: bool,
 }
 
-const TARGET: &str = "scan";
+/// Something that takes bytes from others.
+struct Target {
+    name: &'static str,
+    /// Longest input that is tried.
+    longest: u32,
+}
+
+/// As in `fuzz/fuzz_targets`, where each says what it is.
+const TARGETS: [Target; 6] = [
+    Target { name: "scan", longest: 4096 },
+    Target { name: "names", longest: 4096 },
+    Target { name: "variables", longest: 4096 },
+    Target { name: "configuration", longest: 2048 },
+    Target { name: "records", longest: 2048 },
+    Target { name: "symbols", longest: 16384 },
+];
 
 /// What cargo-fuzz passes, without a sanitizer: these need no nightly compiler, and all that is `unsafe` is masked.
 const INSTRUMENT: [&str; 7] = [
@@ -31,25 +56,80 @@ const INSTRUMENT: [&str; 7] = [
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let host = host()?;
     let directory = workspace::target().join("fuzz");
-    say::step("building the fuzzer");
+    say::step("building the fuzzers");
     build(&host, &directory)?;
-
-    let corpus = directory.join("corpus").join(TARGET);
-    let broken = directory.join("artifacts").join(TARGET);
-    for directory in [&corpus, &broken] {
-        fs::create_dir_all(directory).with_context(|| format!("failed to create {}", directory.display()))?;
+    let programs = directory.join(&host).join("release");
+    let is_wanted =
+        |target: &&Target| arguments.targets.is_empty() || arguments.targets.iter().any(|name| name == target.name);
+    for target in TARGETS.iter().filter(is_wanted) {
+        let place = Place::make(&directory, target)?;
+        look(&programs, target, &place, arguments)?;
+        if arguments.keep {
+            keep(&programs, target, &place)?;
+        }
     }
-    say::step(&format!("fuzzing for {} s; the corpus is kept in {}", arguments.seconds, corpus.display()));
-    let mut fuzzer = Command::new(directory.join(&host).join("release").join(TARGET));
+    Ok(())
+}
+
+/// A target's directories.
+struct Place {
+    /// What reached new code, here.
+    corpus: PathBuf,
+    /// What broke it.
+    broken: PathBuf,
+    /// What is part of the repository.
+    seeds: PathBuf,
+}
+
+impl Place {
+    fn make(directory: &Path, target: &Target) -> Result<Self> {
+        let place = Self {
+            corpus: directory.join("corpus").join(target.name),
+            broken: directory.join("artifacts").join(target.name),
+            seeds: workspace::root().join("fuzz/seeds").join(target.name),
+        };
+        for directory in [&place.corpus, &place.broken, &place.seeds] {
+            fs::create_dir_all(directory).with_context(|| format!("failed to create {}", directory.display()))?;
+        }
+        Ok(place)
+    }
+}
+
+/// Looks for an input that breaks `target`.
+fn look(programs: &Path, target: &Target, place: &Place, arguments: &Arguments) -> Result<()> {
+    let name = target.name;
+    let mut fuzzer = Command::new(programs.join(name));
     // What it finds goes to the first directory.
-    fuzzer.arg(&corpus).arg(workspace::root().join("fuzz/seeds").join(TARGET));
-    fuzzer.arg(format!("-artifact_prefix={}/", broken.display()));
-    fuzzer.arg(format!("-max_total_time={}", arguments.seconds));
-    fuzzer.args(["-max_len=4096", "-timeout=10"]);
-    process::run(&mut fuzzer).with_context(|| {
-        format!("the fuzzer stopped early; an input that breaks the scanner is in {}", broken.display())
+    fuzzer.arg(&place.corpus).arg(&place.seeds);
+    fuzzer.arg(format!("-artifact_prefix={}/", place.broken.display()));
+    fuzzer.args([&format!("-max_len={}", target.longest), "-timeout=10", "-print_final_stats=1", "-verbosity=0"]);
+    match arguments.executions {
+        Some(count) => {
+            say::step(&format!("fuzzing {name} with {count} inputs; the corpus is kept in {}", place.corpus.display()));
+            fuzzer.arg(format!("-runs={count}"));
+        }
+        None => {
+            let seconds = arguments.seconds;
+            say::step(&format!("fuzzing {name} for {seconds} s; the corpus is kept in {}", place.corpus.display()));
+            fuzzer.arg(format!("-max_total_time={seconds}"));
+        }
+    }
+    let said = process::read_errors(&mut fuzzer).with_context(|| {
+        format!("the fuzzer stopped early; an input that breaks {name} is in {}", place.broken.display())
     })?;
-    say::result(&format!("no input broke the scanner in {} s", arguments.seconds));
+    let executed = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    let executed = executed.context("the fuzzer does not say how many inputs it has tried")?.trim();
+    say::result(&format!("{name}: none of {executed} inputs broke it"));
+    Ok(())
+}
+
+/// Makes the seeds the smallest set that reaches what the corpus does.
+fn keep(programs: &Path, target: &Target, place: &Place) -> Result<()> {
+    let mut fuzzer = Command::new(programs.join(target.name));
+    fuzzer.args(["-merge=1", &format!("-max_len={}", target.longest)]).arg(&place.seeds).arg(&place.corpus);
+    process::read_errors(&mut fuzzer).context("failed to choose seeds")?;
+    let count = fs::read_dir(&place.seeds).map_or(0, Iterator::count);
+    say::result(&format!("{}: {count} seeds in {}", target.name, place.seeds.display()));
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use nix::unistd::geteuid;
 use crate::setup::{self, Purpose};
 use crate::{chart, cluster, demo, image, interrupt, leftovers, prebuilt, process, say, vm, workspace};
 
-const FUZZ_SECONDS: &str = "20";
+const FUZZ_SECONDS: &str = "5";
 const IMAGE: &str = "localhost/baton:test";
 
 #[derive(Debug, clap::Args)]
@@ -97,7 +97,7 @@ fn check_object() -> Result<()> {
     Ok(())
 }
 
-/// A short search for bytes that break the scanner: `cargo xtask fuzz` alone searches longer, and shows its progress.
+/// A short search for bytes that break a parser: `cargo xtask fuzz` alone searches longer, and shows its progress.
 fn fuzz() -> Result<bool> {
     say::step("fuzzing the pure parts");
     let own = std::env::current_exe().context("failed to find this executable")?;

@@ -111,10 +111,17 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|error| {
             Failure::Configuration(format!("cannot read the configuration {}: {error}", path.display()))
         })?;
-        let config: Self = serde_norway::from_str(&text).map_err(|error| {
-            Failure::Configuration(format!("{}: {error}; see `Configuration` in the README", path.display()))
-        })?;
-        config.check().map_err(|why| Failure::Configuration(format!("{}: {why}", path.display())))?;
+        Self::parse(&text).map_err(|why| Failure::Configuration(format!("{}: {why}", path.display())))
+    }
+
+    /// Reads and checks a file's content.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let read = serde_norway::from_str::<Self>(text);
+        let config = read.map_err(|error| format!("{error}; see `Configuration` in the README"))?;
+        config.check()?;
         Ok(config)
     }
 
@@ -143,14 +150,9 @@ impl Config {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Config, String> {
-        let config: Config = serde_norway::from_str(text).map_err(|error| error.to_string())?;
-        config.check().map(|()| config)
-    }
-
     #[test]
     fn the_documented_example_is_read() {
-        let config = parse(
+        let config = Config::parse(
             "headers: [x-telepresence-id, \"ot-baggage-*\"]\npresets: [w3c]\negress: [203.0.113.0/24]\ningress: [10.0.0.0/8]\nattribution: strict\nworkloads:\n  - cgroup: /sys/fs/cgroup/shop\n    name: shop\n    attribution: balanced\n",
         )
         .expect("legal");
@@ -176,7 +178,7 @@ mod tests {
             "kubernetes: {allow: {headers: [cookie]}}",
             "kubernetes: {allowed: {}}",
         ] {
-            assert!(parse(bad).is_err(), "{bad}");
+            assert!(Config::parse(bad).is_err(), "{bad}");
         }
     }
 }

@@ -88,7 +88,7 @@ impl<'a> Executable<'a> {
             .filter_map(|start| {
                 self.file.segments().find_map(|segment| {
                     let (offset, len) = segment.file_range();
-                    (start >= offset && start - offset < len).then(|| segment.address() + (start - offset))
+                    (start >= offset && start - offset < len).then(|| segment.address().wrapping_add(start - offset))
                 })
             })
             .collect()
@@ -105,8 +105,12 @@ impl<'a> Executable<'a> {
         // Not to be moved, or with relocations (RELR) that leave the words as they are.
         let mut found = Vec::new();
         for segment in self.file.segments() {
-            let words = segment.data().unwrap_or_default().chunks_exact(8).zip((segment.address()..).step_by(8));
-            found.extend(words.filter(|(word, _)| *word == address.to_le_bytes()).map(|(_, at)| at));
+            let words = segment.data().unwrap_or_default().chunks_exact(8).zip((0..).step_by(8));
+            found.extend(
+                words
+                    .filter(|(word, _)| *word == address.to_le_bytes())
+                    .map(|(_, at)| segment.address().wrapping_add(at)),
+            );
         }
         found
     }
@@ -211,6 +215,6 @@ impl<'a> Executable<'a> {
         let segment = self.segment(address)?;
         let (start, len) = segment.file_range();
         let within = address - segment.address();
-        (size > 0 && within.checked_add(size)? <= len).then_some(Function { offset: start + within, size })
+        (size > 0 && within.checked_add(size)? <= len).then_some(Function { offset: start.checked_add(within)?, size })
     }
 }

@@ -51,13 +51,16 @@ impl<'a> Table<'a> {
     pub(super) fn find(&self, names: &[&'static str]) -> HashMap<&'static str, (u64, u64)> {
         (0..self.functions)
             .map_while(|index| self.function(index))
-            .filter_map(|(name, address, size)| {
-                let name = names.iter().find(|wanted| wanted.as_bytes() == name)?;
-                Some((*name, (address, size)))
+            .filter_map(|(text, address, size)| {
+                let is_it =
+                    |wanted: &&&str| text.strip_prefix(wanted.as_bytes()).is_some_and(|rest| rest.first() == Some(&0));
+                Some((*names.iter().find(is_it)?, (address, size)))
             })
             .collect()
     }
 
+    /// The names from that of the function on, its address, and its size. Where the name ends is not looked for: in a table
+    /// that somebody made for that, it would take hours.
     fn function(&self, index: usize) -> Option<(&'a [u8], u64, u64)> {
         let at = index.checked_mul(8)?;
         let start = word(self.table, at)?;
@@ -65,9 +68,7 @@ impl<'a> Table<'a> {
         let end = word(self.table, at.checked_add(8)?)?;
         let description = usize::try_from(word(self.table, at.checked_add(4)?)?).ok()?;
         let name = usize::try_from(word(self.table, description.checked_add(4)?)?).ok()?;
-        let name = self.names.get(name..)?;
-        let name = name.split(|byte| *byte == 0).next()?;
-        Some((name, self.text.checked_add(u64::from(start))?, u64::from(end.checked_sub(start)?)))
+        Some((self.names.get(name..)?, self.text.checked_add(u64::from(start))?, u64::from(end.checked_sub(start)?)))
     }
 }
 

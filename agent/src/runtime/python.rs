@@ -116,25 +116,30 @@ pub(super) fn find(id: u32) -> Option<Mapped> {
 /// The interpreter in the file `path`.
 pub(super) fn examine(path: &Path) -> Result<Interpreter, String> {
     let data = std::fs::read(path).map_err(|error| format!("its interpreter cannot be read: {error}"))?;
-    let executable = Executable::parse(&data).ok_or("its interpreter is no ELF file")?;
+    interpreter(&Executable::parse(&data).ok_or("its interpreter is no ELF file")?)
+}
+
+/// The same of a file's content.
+pub(super) fn interpreter(executable: &Executable<'_>) -> Result<Interpreter, String> {
     let symbol = |name| executable.exported(name).ok_or_else(|| format!("its interpreter does not export {name}"));
     let (version, _) = symbol(VERSION).map_err(|_| "it is older than Python 3.11".to_owned())?;
     let version = executable.word(version).ok_or("its version cannot be read")?;
     let (runtime, _) = symbol(RUNTIME)?;
-    let mut python = layout(&executable, version, runtime)?;
+    let mut python = layout(executable, version, runtime)?;
     let base = executable.base().ok_or("its interpreter is not loaded from its first byte on")?;
-    python.interpreter = (runtime + python.interpreter).wrapping_sub(base);
+    python.interpreter = runtime.wrapping_add(python.interpreter).wrapping_sub(base);
 
     let (context, _) = symbol(TYPE)?;
-    let name = executable.word(context + type_object::NAME).and_then(|name| executable.text(name));
+    let name = executable.word(context.wrapping_add(type_object::NAME)).and_then(|name| executable.text(name));
     if !name.is_some_and(|name| name.ends_with("Context")) {
         return Err("its types are not laid out as expected".to_owned());
     }
-    let dealloc = executable.word(context + type_object::DEALLOC).and_then(|address| executable.entry_at(address));
+    let dealloc =
+        executable.word(context.wrapping_add(type_object::DEALLOC)).and_then(|address| executable.entry_at(address));
     let dealloc = dealloc.ok_or("the function that frees contexts was not found")?;
     // First what forgets: a context's memory may have been another's.
     let mut points = vec![Point::new("python_forgets", dealloc)];
-    points.extend(copies(&executable, context)?);
+    points.extend(copies(executable, context)?);
     Ok(Interpreter { points, python })
 }
 
@@ -165,10 +170,10 @@ fn copies(executable: &Executable<'_>, context: u64) -> Result<Vec<Point>, Strin
 fn method(executable: &Executable<'_>, type_address: u64, name: &str) -> Option<u64> {
     /// More than the type of contexts has.
     const MAX_METHODS: u64 = 64;
-    let methods = executable.word(type_address + type_object::METHODS)?;
-    (0..MAX_METHODS).map(|index| methods + index * method_definition::SIZE).find_map(|at| {
+    let methods = executable.word(type_address.wrapping_add(type_object::METHODS))?;
+    (0..MAX_METHODS).map(|index| methods.wrapping_add(index * method_definition::SIZE)).find_map(|at| {
         let found = executable.word(at).and_then(|name| executable.text(name));
-        (found == Some(name)).then(|| executable.word(at + method_definition::FUNCTION))?
+        (found == Some(name)).then(|| executable.word(at.wrapping_add(method_definition::FUNCTION)))?
     })
 }
 
@@ -197,7 +202,7 @@ fn described(
     thread: u32,
     context: u32,
 ) -> Result<Python, String> {
-    let word = |offset| executable.word(runtime + offset).ok_or("_PyRuntime cannot be read");
+    let word = |offset| executable.word(runtime.wrapping_add(offset)).ok_or("_PyRuntime cannot be read");
     if word(0)? != debug_offsets::COOKIE {
         return Err("_PyRuntime does not begin as expected".to_owned());
     }

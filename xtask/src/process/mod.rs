@@ -50,6 +50,16 @@ pub(crate) fn read_bytes(command: &mut Command) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
+/// Runs a command that must succeed and returns what it says on stderr.
+pub(crate) fn read_errors(command: &mut Command) -> Result<String> {
+    let output = output(command)?;
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    if !output.status.success() {
+        bail!("`{}` ended with {}: {}", shown(command), described(output.status), words.trim());
+    }
+    Ok(words)
+}
+
 /// Runs a command that must succeed and returns its output as text; what it says on stderr goes where ours goes.
 pub(crate) fn read_aloud(command: &mut Command) -> Result<String> {
     let mut child = spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;

@@ -1,0 +1,4 @@
+//! The agent's `observe`.
+
+#[path = "../../agent/src/observe/flow.rs"]
+pub(crate) mod flow;
