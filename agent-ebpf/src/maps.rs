@@ -61,9 +61,9 @@ pub(crate) static NEXT_ID: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0
 #[map]
 pub(crate) static EXECUTORS: HashMap<u32, Claim> = HashMap::with_max_entries(65536, 0);
 
-/// Reads that have begun, by thread id, where kprobes see them. User space sets the size.
+/// Reads that have begun, by thread id, where kprobes see them. Takes memory for those that there are only.
 #[map]
-pub(crate) static READINGS: HashMap<u32, Reading> = HashMap::with_max_entries(1, 0);
+pub(crate) static READINGS: HashMap<u32, Reading> = HashMap::with_max_entries(16_384, 1);
 
 /// Processes that read requests, by process id.
 #[map]
