@@ -169,8 +169,7 @@ const BPF: &[u32] = &[
 /// BPF_OBJ_GET: a map by its path.
 const BPF_OBJ_GET: u32 = 7;
 
-/// What may be asked of the device or socket behind a descriptor. Nothing that writes to a terminal's input.
-#[expect(clippy::cast_possible_truncation, reason = "the kernel takes 32 bits (fs/ioctl.c)")]
+/// What may be asked of the device or socket behind a descriptor, in 32 bits (fs/ioctl.c). Nothing that writes to a terminal's input.
 const IOCTL: &[u32] = &[
     libc::FIONREAD as u32,
     libc::FIONBIO as u32,
