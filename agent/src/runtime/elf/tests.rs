@@ -72,7 +72,7 @@ fn names(text: &[u8]) -> Part {
 
 /// A library with so many symbols, all of the same name.
 fn library(name: &[u8], symbols: usize) -> Vec<u8> {
-    let mut symbol = vec![0; SYMBOL];
+    let mut symbol = [0; SYMBOL];
     // Its name is the first; it is a function of section 1.
     (symbol[0], symbol[4], symbol[6]) = (1, 0x12, 1);
     let all = [vec![0; SYMBOL], symbol.repeat(symbols)].concat();

@@ -7,8 +7,11 @@ use nix::unistd::{ForkResult, fork};
 
 use super::*;
 
+/// A system call; negative if it fails.
+type Attempt = fn() -> c_long;
+
 /// What `attempt` leads to behind the filter for `needs`: 0, or the error.
-fn behind(needs: Needs, attempt: fn() -> c_long) -> i32 {
+fn behind(needs: Needs, attempt: Attempt) -> i32 {
     let deny = SeccompAction::Errno(libc::EPERM.cast_unsigned());
     let filter = compiled(allowed(needs).expect("rules"), deny, SeccompAction::Allow).expect("a filter");
     let absent = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
@@ -33,7 +36,7 @@ fn behind(needs: Needs, attempt: fn() -> c_long) -> i32 {
 }
 
 /// What `attempt` leads to behind the usual filter.
-fn usually(attempt: fn() -> c_long) -> i32 {
+fn usually(attempt: Attempt) -> i32 {
     behind(Needs::default(), attempt)
 }
 
@@ -61,7 +64,7 @@ fn call(number: c_long, arguments: [c_long; 3]) -> c_long {
 #[test]
 fn what_an_attacker_would_want_is_refused() {
     const NOWHERE: c_long = -1;
-    let attempts: [(&str, fn() -> c_long); 16] = [
+    let attempts: [(&str, Attempt); 16] = [
         ("ptrace", || call(libc::SYS_ptrace, [libc::PTRACE_ATTACH.into(), NOWHERE, 0])),
         ("process_vm_writev", || call(libc::SYS_process_vm_writev, [NOWHERE, 0, 0])),
         ("mount", || call(libc::SYS_mount, [NOWHERE, NOWHERE, NOWHERE])),
@@ -90,7 +93,7 @@ fn what_an_attacker_would_want_is_refused() {
 
 #[test]
 fn what_is_needed_is_possible() {
-    let attempts: [(&str, fn() -> c_long, i32); 6] = [
+    let attempts: [(&str, Attempt, i32); 6] = [
         ("bpf(BPF_MAP_LOOKUP_ELEM)", || call(libc::SYS_bpf, [1, -1, 32]), libc::EFAULT),
         ("setns", || call(libc::SYS_setns, [-1, libc::CLONE_NEWNET.into(), 0]), libc::EBADF),
         ("code", || call(libc::SYS_mprotect, [0, 0, (libc::PROT_READ | libc::PROT_EXEC).into()]), 0),
