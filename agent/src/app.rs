@@ -1,6 +1,7 @@
 //! Puts the parts together: the only place that knows all of them.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -15,9 +16,12 @@ use crate::{control, logging, observe};
 pub(crate) fn run(cli: Cli) -> anyhow::Result<u8> {
     let is_terminal_taken = matches!(&cli.command, Command::Watch(watch) if watch.top);
     logging::start(cli.log, is_terminal_taken)?;
-    // One thread: the guard is a fork of this process.
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the event loop")?;
+    // One thread: the guard is a fork of this process. Those that ask for addresses do not stay for the next one.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .thread_keep_alive(Duration::from_millis(10))
+        .enable_all()
+        .build()
+        .context("failed to start the event loop")?;
     match cli.command {
         Command::Exec(exec) => runtime.block_on(control::exec::run(exec)),
         Command::Run(run) => runtime.block_on(control::run::run(*run)).map(|()| 0),

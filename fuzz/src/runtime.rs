@@ -6,6 +6,8 @@ mod code;
 pub(crate) mod elf;
 #[path = "../../agent/src/runtime/epoll.rs"]
 mod epoll;
+#[path = "../../agent/src/runtime/file.rs"]
+mod file;
 #[path = "../../agent/src/runtime/go.rs"]
 mod go;
 #[path = "../../agent/src/runtime/kept.rs"]

@@ -136,6 +136,14 @@ impl Daemon {
         Self::spawn(run, &config(cgroups))
     }
 
+    /// In this process's own network namespace, whatever that of the caller is.
+    pub fn outside(cgroups: &[&Path]) -> Result<Self> {
+        require_root()?;
+        let mut run = crate::programs::command("nsenter")?;
+        run.arg(format!("--net=/proc/{}/ns/net", std::process::id())).arg(binary()?).arg("run");
+        Self::spawn(run, &config(cgroups))
+    }
+
     /// The same for workloads with names, and with more arguments.
     pub fn named(workloads: &[(&str, &Path)], arguments: &[&str]) -> Result<Self> {
         let mut text = config(&[]).replace("workloads: []\n", "workloads:\n");

@@ -8,6 +8,7 @@ mod checksum;
 mod cluster;
 mod debian;
 mod demo;
+mod deny;
 mod document;
 mod fuzz;
 mod image;
@@ -58,6 +59,8 @@ enum Task {
     Prebuilt(prebuilt::Arguments),
     /// Write baton's container image, without a container engine
     Image(image::Arguments),
+    /// Check the licences and sources of all dependencies, and with --advisories for known holes
+    Deny(deny::Arguments),
     /// Check the Helm chart, and render deploy/baton.yaml from it
     Chart(chart::Arguments),
     /// The Kubernetes that the tests run against
@@ -107,6 +110,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::VmGuest => vm::run_guest(),
         Task::Prebuilt(arguments) => prebuilt::run(&arguments),
         Task::Image(arguments) => image::run(&arguments),
+        Task::Deny(arguments) => deny::run(&arguments),
         Task::Chart(arguments) => chart::run(&arguments),
         Task::Cluster(arguments) => cluster::run(&arguments),
         Task::BenchPeer { peer } => bench::peer::run(peer),

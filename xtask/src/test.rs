@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::unistd::geteuid;
 
 use crate::setup::{self, Purpose};
-use crate::{chart, cluster, demo, image, interrupt, leftovers, prebuilt, process, say, vm, workspace};
+use crate::{chart, cluster, demo, deny, image, interrupt, leftovers, prebuilt, process, say, vm, workspace};
 
 const FUZZ_SECONDS: &str = "5";
 const IMAGE: &str = "localhost/baton:test";
@@ -79,6 +79,7 @@ fn check_sources() -> Result<()> {
     say::step("checking format and lints");
     process::run(&mut workspace::cargo(&["fmt", "--all", "--check"]))?;
     process::run(&mut workspace::cargo(&["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"]))?;
+    deny::check()?;
     say::step("checking the Helm chart and the manifest made from it");
     chart::check()
 }

@@ -43,12 +43,27 @@ pub(crate) fn check(path: &Path) -> Result<u64, Failure> {
 
 /// Processes in `cgroup` and below it.
 pub(crate) fn processes(cgroup: &Path) -> Vec<i32> {
-    let text = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
-    let mut found: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
-    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            found.extend(processes(&entry.path()));
-        }
+    let mut found = Vec::new();
+    for directory in tree(cgroup) {
+        let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+        found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    }
+    found
+}
+
+/// `path` and all directories below it, each before those in it. Not by recursion: a workload to which its cgroup is
+/// delegated may nest them as deep as it likes.
+fn tree(path: &Path) -> Vec<PathBuf> {
+    let mut found = vec![path.to_owned()];
+    let mut next = 0;
+    while let Some(directory) = found.get(next) {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let below: Vec<PathBuf> = entries
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| entry.path())
+            .collect();
+        found.extend(below);
+        next += 1;
     }
     found
 }
@@ -93,24 +108,51 @@ impl Own {
         &self.path
     }
 
+    /// The directory that it was made in.
+    pub(crate) fn parent(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
     /// Moves what still runs in it to its parent, and removes it.
     pub(crate) fn remove(&self) {
-        if let Some(parent) = self.path.parent() {
-            for process in processes(&self.path) {
-                // It may have ended by now.
-                let _ = fs::write(parent.join("cgroup.procs"), process.to_string());
-            }
+        for process in processes(&self.path) {
+            // It may have ended by now.
+            let _ = fs::write(self.parent().join("cgroup.procs"), process.to_string());
         }
         remove_tree(&self.path);
     }
 }
 
 fn remove_tree(path: &Path) {
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_tree(&entry.path());
-        }
+    for directory in tree(path).iter().rev() {
+        // A process that was started meanwhile keeps it.
+        let _ = fs::remove_dir(directory);
     }
-    // A process that was started meanwhile keeps it.
-    let _ = fs::remove_dir(path);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deep_trees_are_walked_and_removed() {
+        let root = std::env::temp_dir().join(format!("baton-tree-{}", std::process::id()));
+        let (mut deepest, mut depth) = (root.clone(), 1);
+        while deepest.as_os_str().len() < 4000 {
+            deepest.push("d");
+            depth += 1;
+        }
+        fs::create_dir_all(&deepest).expect("a deep tree");
+        fs::create_dir(root.join("e")).expect("a wide one");
+        // With little stack, as recursion would need much.
+        let walk = move || {
+            let found = tree(&root);
+            remove_tree(&root);
+            (found, root)
+        };
+        let (found, root) =
+            std::thread::Builder::new().stack_size(64 << 10).spawn(walk).expect("a thread").join().expect("it ends");
+        assert_eq!((found.len(), found.first()), (depth + 1, Some(&root)));
+        assert!(!root.exists());
+    }
 }

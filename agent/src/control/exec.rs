@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::confine::{Needs, confine};
 use super::guard::{Ended, Guard};
 use super::plan::Plan;
 use super::signals::Signals;
@@ -52,6 +53,9 @@ pub(crate) async fn run(exec: Exec) -> anyhow::Result<u8> {
             return Err(error);
         }
     };
+    // The command has started, as it would have without baton.
+    let perf = datapath.attaches_with_perf();
+    confine(Needs { perf, signals: true, ..Needs::default() });
     let mut reader = Reader::new(datapath.take_events()?, &plan.headers);
     let mut write_flows = || {
         if let Some(flows) = &mut flows {

@@ -8,7 +8,7 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use anyhow::{Context as _, ensure};
@@ -18,10 +18,14 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
 
 use super::cgroup;
+use super::confine::{Needs, confine, is_foreign};
 use super::leaving::Leaving;
 use crate::datapath::drain;
 use crate::datapath::load::Datapath;
 use crate::datapath::workload::Workloads;
+
+/// How long other threads may take to end before a guard is started.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Longest pause between two looks at sockets that have to wait.
 const MAX_PAUSE: Duration = Duration::from_millis(500);
@@ -52,8 +56,7 @@ impl Guard {
         workloads: &mut Workloads,
         own: Option<&cgroup::Own>,
     ) -> anyhow::Result<Self> {
-        let threads = fs::read_dir("/proc/self/task").context("failed to count threads")?.count();
-        ensure!(threads == 1, "the guard must be started from a process with one thread, this has {threads}");
+        await_one_thread()?;
         let (lifeline, watched) = UnixStream::pair().context("failed to make the guard's lifeline")?;
         // SAFETY: the process has one thread, so no lock is held by another.
         #[expect(unsafe_code, reason = "fork")]
@@ -98,9 +101,25 @@ impl Guard {
     }
 }
 
+/// Waits until this process has one thread: others take probes away from a process that has ended, or ask for an
+/// address, and end soon.
+fn await_one_thread() -> anyhow::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let threads = fs::read_dir("/proc/self/task").context("failed to count threads")?.count();
+        if threads == 1 {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "the guard must be started from a process with one thread, this has {threads}");
+        thread::sleep(PATIENCE / 1000);
+    }
+}
+
 /// The guard's life.
 fn guard(lifeline: &UnixStream, datapath: &mut Datapath, workloads: &mut Workloads, own: Option<&cgroup::Own>) {
     settle(lifeline);
+    // The daemon's is so already, as a fork of it; `baton exec` only when its command has started.
+    confine(Needs { foreign: own.is_some_and(|own| is_foreign(own.parent())), ..Needs::default() });
     let mut byte = [0];
     let mut stream = lifeline;
     loop {

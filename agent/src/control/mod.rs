@@ -1,6 +1,7 @@
 //! Decides what is selected: commands of `baton exec`, cgroups and pods of `baton run`.
 
 pub(crate) mod cgroup;
+pub(crate) mod confine;
 pub(crate) mod exec;
 pub(crate) mod guard;
 mod health;

@@ -1,13 +1,21 @@
 //! Network namespaces of workloads.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
 
 use super::cgroup;
+
+/// Whether some process below `cgroups` runs in another network namespace than this one.
+pub(crate) fn are_others(cgroups: &[&Path]) -> bool {
+    let namespace = |process: &str| fs::metadata(format!("/proc/{process}/ns/net")).map(|metadata| metadata.ino()).ok();
+    let own = namespace("self");
+    let mut all = cgroups.iter().flat_map(|cgroup| cgroup::processes(cgroup));
+    all.any(|process| namespace(&process.to_string()).is_some_and(|other| Some(other) != own))
+}
 
 /// Does `action` in each network namespace that processes below `cgroups` run
 /// in, and in this process's own. Returns how many may not be entered (it takes

@@ -1,11 +1,13 @@
 //! The control socket: who connects gets flow events, one JSON object a line. Who sends [`MORE`] gets more of them.
 
+use std::fs::DirBuilder;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use nix::sys::stat::{Mode, umask};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::Instant;
 
@@ -49,8 +51,12 @@ impl Listener {
         if let Some(directory) =
             path.parent().filter(|directory| !directory.as_os_str().is_empty() && !directory.exists())
         {
-            std::fs::create_dir_all(directory).with_context(|| format!("failed to make {}", directory.display()))?;
-            std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+            made.with_context(|| format!("failed to make {}", directory.display()))?;
+        }
+        // To connect to what is no socket is refused, too.
+        if std::fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
+            bail!("{} is no socket: choose another --socket", path.display());
         }
         match std::os::unix::net::UnixStream::connect(path) {
             Ok(_) => bail!("another baton daemon answers at {}: end it, or choose another --socket", path.display()),
@@ -59,8 +65,11 @@ impl Listener {
             }
             Err(_) => {}
         }
-        let listener = UnixListener::bind(path).with_context(|| format!("failed to listen at {}", path.display()))?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        // From its first moment on nobody else may connect.
+        let before = umask(Mode::from_bits_truncate(0o177));
+        let listener = UnixListener::bind(path);
+        umask(before);
+        let listener = listener.with_context(|| format!("failed to listen at {}", path.display()))?;
         Ok(Self { listener, path: path.to_owned(), watchers: Vec::new(), told: 0, missed: 0, again: None })
     }
 
@@ -204,6 +213,27 @@ impl Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_else_may_connect_and_nothing_else_is_removed() -> anyhow::Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = std::env::temp_dir().join(format!("baton-socket-files-{}", std::process::id()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let _within = runtime.enter();
+        let path = directory.join("below/baton.sock");
+        let listener = Listener::open(&path)?;
+        for (path, expected) in [(&path, 0o600), (&directory.join("below"), 0o700)] {
+            assert_eq!(std::fs::metadata(path)?.permissions().mode() & 0o777, expected, "{}", path.display());
+        }
+        // A daemon that was killed has left its socket.
+        drop(listener);
+        Listener::open(&path)?.close();
+        std::fs::write(&path, "somebody's")?;
+        assert!(Listener::open(&path).is_err_and(|error| error.to_string().contains("is no socket")));
+        assert_eq!(std::fs::read(&path)?, b"somebody's");
+        std::fs::remove_dir_all(&directory)?;
+        Ok(())
+    }
 
     #[test]
     fn what_a_watcher_misses_is_counted_for_metrics() -> anyhow::Result<()> {

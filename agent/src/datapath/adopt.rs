@@ -7,10 +7,9 @@
 //! Connections that the workload has opened, and that are not idle, must show more
 //! before anything is inserted, see [`proof`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::path::Path;
 
 use anyhow::Context as _;
 use baton_common::head::IN_REQUEST;
@@ -23,7 +22,6 @@ use super::load::Datapath;
 use super::pod::Raw;
 use super::tcp::{self, Info};
 use super::workload::Attached;
-use crate::control::cgroup;
 
 /// What was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,13 +39,8 @@ pub(crate) struct Adopted {
 /// # Errors
 /// If the kernel refuses to set a socket's state.
 pub(crate) fn adopt(datapath: &mut Datapath, workload: &Attached) -> anyhow::Result<Adopted> {
-    let mut adopted = Adopted::default();
-    let mut sockets: HashMap<u64, OwnedFd> = HashMap::new();
-    for process in cgroup::processes(&workload.desired.cgroup) {
-        if descriptors::gather(process, &mut sockets).is_err() && Path::new(&format!("/proc/{process}")).exists() {
-            adopted.hidden += 1;
-        }
-    }
+    let (sockets, hidden) = descriptors::within(&workload.desired.cgroup);
+    let mut adopted = Adopted { hidden, ..Adopted::default() };
     let listening: HashSet<u16> = sockets
         .values()
         .filter(|socket| tcp::info(*socket).is_some_and(|info| info.is_listening()))

@@ -1,27 +1,49 @@
 //! Copies of the TCP sockets that other processes hold.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 
 use super::tcp;
 use crate::control::cgroup;
 
-/// Adds copies of all TCP sockets of `process`, by inode.
+/// Processes that are looked at in one go: each takes a descriptor.
+const AT_ONCE: usize = 64;
+
+/// Copies of all TCP sockets of the processes in `cgroup` and below it, by inode; and the number of those processes that
+/// may not be looked at.
+pub(super) fn within(cgroup: &Path) -> (HashMap<u64, OwnedFd>, usize) {
+    let (mut sockets, mut hidden) = (HashMap::new(), 0);
+    for some in cgroup::processes(cgroup).chunks(AT_ONCE) {
+        let handles: Vec<_> = some.iter().map(|process| (*process, tcp::process(*process))).collect();
+        // Who has this number now and is in here is the one that the handle is for, unless that one has ended: then the
+        // handle gives nothing. So sockets of others are never taken, whose number was one of these a moment ago.
+        let still: HashSet<i32> = cgroup::processes(cgroup).into_iter().collect();
+        for (process, handle) in handles.into_iter().filter(|(process, _)| still.contains(process)) {
+            let gathered = handle.and_then(|handle| gather(process, &handle, &mut sockets));
+            if gathered.is_err() && Path::new(&format!("/proc/{process}")).exists() {
+                hidden += 1;
+            }
+        }
+    }
+    (sockets, hidden)
+}
+
+/// Adds copies of all TCP sockets of `process`, by inode, with a `handle` for it.
 ///
 /// # Errors
 /// If the process may not be looked at, which takes CAP_SYS_PTRACE, or is gone.
-pub(super) fn gather(process: i32, sockets: &mut HashMap<u64, OwnedFd>) -> io::Result<()> {
+fn gather(process: i32, handle: &OwnedFd, sockets: &mut HashMap<u64, OwnedFd>) -> io::Result<()> {
     let numbers = listed(process).or_else(|_| described(process))?;
-    let handle = tcp::process(process)?;
     for (number, inode) in numbers {
         if sockets.contains_key(&inode) {
             continue;
         }
         // It may have been closed meanwhile.
-        let Ok(socket) = tcp::copy(&handle, number) else { continue };
+        let Ok(socket) = tcp::copy(handle, number) else { continue };
         if tcp::info(&socket).is_some() {
             sockets.insert(inode, socket);
         }
@@ -37,7 +59,7 @@ pub(super) fn find(wanted: &HashMap<u64, u64>) -> HashMap<u64, OwnedFd> {
     for process in cgroup::find(&ids).iter().flat_map(|directory| cgroup::processes(directory)) {
         let mut sockets = HashMap::new();
         // What may not be looked at stays as it is.
-        let _ = gather(process, &mut sockets);
+        let _ = tcp::process(process).and_then(|handle| gather(process, &handle, &mut sockets));
         for socket in sockets.into_values() {
             if let Some(cookie) = tcp::cookie(&socket).filter(|cookie| wanted.contains_key(cookie)) {
                 found.insert(cookie, socket);
@@ -83,6 +105,21 @@ fn described(process: i32) -> io::Result<Vec<(RawFd, u64)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As if the number of a process that has ended were this process's now.
+    #[test]
+    fn sockets_of_who_has_the_number_now_are_not_taken() {
+        let _socket = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("loopback");
+        let own = i32::try_from(std::process::id()).expect("small");
+        let mut child = std::process::Command::new("true").spawn().expect("a child");
+        let handle = tcp::process(i32::try_from(child.id()).expect("small")).expect("a handle");
+        child.wait().expect("it ends");
+        let mut sockets = HashMap::new();
+        gather(own, &handle, &mut sockets).expect("it can be looked at");
+        assert!(sockets.is_empty(), "{sockets:?}");
+        gather(own, &tcp::process(own).expect("a handle"), &mut sockets).expect("it can be looked at");
+        assert!(!sockets.is_empty());
+    }
 
     #[test]
     fn both_ways_see_the_same_sockets() {

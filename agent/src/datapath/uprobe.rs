@@ -112,6 +112,20 @@ impl Uprobes {
         Ok(self.multi == Some(true))
     }
 
+    /// Finds out whether uprobe_multi links will do.
+    fn learn(&mut self) {
+        if self.multi.is_some() {
+            return;
+        }
+        let smallest = self.programs.iter_mut().min_by_key(|(_, prepared)| prepared.function.instructions.len());
+        // Where it cannot be loaded, that is said when it is needed.
+        if let Some((name, prepared)) = smallest
+            && let Ok(program) = prepared.load(name, self.types.as_fd())
+        {
+            self.multi = Some(means_processes(program));
+        }
+    }
+
     /// Attaches with a uprobe_multi link; `None` where there are none that will do.
     fn attach(&mut self, name: &str, place: &Place<'_>) -> anyhow::Result<Option<Link>> {
         if self.multi == Some(false) {
@@ -178,6 +192,13 @@ impl Datapath {
     /// If the kernel refuses one.
     pub(crate) fn load_for_processes(&mut self) -> anyhow::Result<bool> {
         Ok(self.uprobes.load_all()? || probe::has_sys_admin())
+    }
+
+    /// Whether this kernel attaches programs to processes with perf events only. Where that is not known yet, the
+    /// smallest of them is loaded to find out.
+    pub(crate) fn attaches_with_perf(&mut self) -> bool {
+        self.uprobes.learn();
+        self.uprobes.multi != Some(true)
     }
 
     /// Runs a program at a place in processes.

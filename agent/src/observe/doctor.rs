@@ -1,6 +1,7 @@
 //! `baton doctor`: what this machine offers, which hooks are used, what the
 //! self-test finds, and what to do where something is missing.
 
+mod confinement;
 mod hooks;
 
 use serde::Serialize;
@@ -81,6 +82,7 @@ pub(crate) fn run(doctor: &Doctor) -> anyhow::Result<u8> {
                 checks.push(check);
                 status = failed;
                 checks.push(runtimes(&mut datapath));
+                checks.push(confinement::check(&mut datapath));
             }
             Err(error) => {
                 status = error.downcast_ref::<Failure>().map_or(1, Failure::status);

@@ -47,7 +47,8 @@ fn create(path: &Path) -> Result<File, Failure> {
 
 /// Says one line on standard error, as baton's.
 pub(crate) fn say(text: &str) {
-    say_raw(&format!("baton: {text}"));
+    // It may quote labels, paths and what other programs say.
+    say_raw(&format!("baton: {}", flow::harmless(text)));
 }
 
 /// Writes one line on standard error.

@@ -16,6 +16,9 @@ const ARM_BRANCH_LS: u32 = 0x5400_0009;
 /// A call of ARM64 (BL).
 const ARM_CALL: u32 = 0x9400_0000;
 
+/// Bytes of the longest function that [`tail_call`] looks at: each branch is looked for among all instructions.
+const LONGEST_WITH_TAIL: usize = 4 << 10;
+
 /// Bytes of what PUSH puts on the stack.
 const WORD: i32 = 8;
 
@@ -81,7 +84,7 @@ pub(super) fn last_call(code: &[u8], function: Function, target: Function, archi
 /// A jump out of it leads there only if the stack is as it was in the beginning:
 /// the compiler puts what it holds for unlikely elsewhere, too.
 pub(super) fn tail_call(code: &[u8], function: Function, architecture: Architecture) -> Option<u64> {
-    if architecture != Architecture::X86_64 {
+    if architecture != Architecture::X86_64 || code.len() > LONGEST_WITH_TAIL {
         return None;
     }
     let instructions: Vec<Instruction> = decode(code, function).into_iter().collect();

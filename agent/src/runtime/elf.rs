@@ -5,11 +5,27 @@ use std::path::Path;
 
 use object::{Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _, SectionKind, SymbolKind};
 
-use super::{code, pclntab};
+use super::{code, file, pclntab};
 
 /// Names of the section with Go's table: the second where the program may be
 /// loaded anywhere.
 const GO_TABLES: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
+
+/// Bytes of names that are read in one search, which is more than any program has. Names of a hostile file may all be
+/// the same long one.
+const MOST_NAMES: usize = 256 << 20;
+
+/// Bytes of the names of all sections.
+const MOST_SECTION_NAMES: usize = 1 << 20;
+
+/// Parts of the file that are loaded.
+const MOST_SEGMENTS: usize = 128;
+
+/// Words that are changed when the file is loaded.
+const MOST_RELOCATIONS: usize = 1 << 22;
+
+/// Bytes of code of the longest function that is looked at.
+const LONGEST_FUNCTION: u64 = 64 << 10;
 
 /// As many bytes of a function as are looked at where its size is not known.
 const BEGINNING: u64 = 64;
@@ -29,7 +45,7 @@ pub(crate) fn in_library<T>(
     name: &str,
     find: impl FnOnce(&Executable<'_>) -> Result<T, String>,
 ) -> Result<T, String> {
-    let data = std::fs::read(path).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let data = file::content(path).map_err(|error| format!("{name} cannot be read: {error}"))?;
     find(&Executable::parse(&data).ok_or_else(|| format!("{name} is no ELF file"))?)
 }
 
@@ -43,7 +59,34 @@ pub(crate) struct Executable<'a> {
 impl<'a> Executable<'a> {
     /// Takes `data` for an ELF file; `None` if it is none.
     pub(crate) fn parse(data: &'a [u8]) -> Option<Self> {
-        object::File::parse(data).ok().map(|file| Self { file, data })
+        let executable = object::File::parse(data).ok().map(|file| Self { file, data })?;
+        executable.is_sane().then_some(executable)
+    }
+
+    /// Whether it has no more parts than any program has. All of them are looked through for each thing that is looked
+    /// for, and a hostile file may have millions, each of which is the whole file.
+    fn is_sane(&self) -> bool {
+        let names = self.file.sections().map(|section| section.name_bytes().map_or(0, <[u8]>::len) + 1);
+        within(names, MOST_SECTION_NAMES) && self.file.segments().nth(MOST_SEGMENTS).is_none()
+    }
+
+    /// Symbols with their names, as far as these are together not longer than those of any program.
+    fn named<'b>(
+        symbols: impl Iterator<Item = object::Symbol<'a, 'b>>,
+    ) -> impl Iterator<Item = (object::Symbol<'a, 'b>, &'a [u8])>
+    where
+        'a: 'b,
+    {
+        let named = symbols.filter_map(|symbol| symbol.name_bytes().ok().map(|name| (symbol, name)));
+        named.scan(MOST_NAMES, |left, (symbol, name)| {
+            *left = left.checked_sub(name.len())?;
+            Some((symbol, name))
+        })
+    }
+
+    /// What is changed when the file is loaded: where, and how.
+    fn relocations(&self) -> impl Iterator<Item = (u64, object::Relocation)> {
+        self.file.dynamic_relocations().into_iter().flatten().take(MOST_RELOCATIONS)
     }
 
     /// Whether the Go compiler made it, with a layout of its tables that is known.
@@ -53,19 +96,20 @@ impl<'a> Executable<'a> {
 
     /// Whether the file uses the function `name` of a shared library.
     pub(crate) fn imports(&self, name: &str) -> bool {
-        self.file.dynamic_symbols().any(|symbol| symbol.is_undefined() && symbol.name() == Ok(name))
+        let mut all = Self::named(self.file.dynamic_symbols().filter(object::Symbol::is_undefined));
+        all.any(|(_, found)| found == name.as_bytes())
     }
 
     /// Address and size of the symbol `name` that other files can use.
     pub(crate) fn exported(&self, name: &str) -> Option<(u64, u64)> {
-        let mut all = self.file.dynamic_symbols();
-        let symbol = all.find(|symbol| symbol.is_definition() && symbol.name() == Ok(name))?;
+        let mut all = Self::named(self.file.dynamic_symbols().filter(object::Symbol::is_definition));
+        let (symbol, _) = all.find(|(_, found)| *found == name.as_bytes())?;
         Some((symbol.address(), symbol.size()))
     }
 
     /// The word at `address`, before the file is moved to where it is loaded.
     pub(crate) fn word(&self, address: u64) -> Option<u64> {
-        let relocated = self.file.dynamic_relocations().and_then(|mut all| all.find(|(at, _)| *at == address));
+        let relocated = self.relocations().find(|(at, _)| *at == address);
         if let Some((_, relocation)) = relocated {
             return Some(relocation.addend().cast_unsigned());
         }
@@ -96,8 +140,7 @@ impl<'a> Executable<'a> {
 
     /// The addresses of all words that hold `address` once the file is loaded.
     pub(crate) fn references(&self, address: u64) -> Vec<u64> {
-        let relocations = self.file.dynamic_relocations().into_iter().flatten();
-        let relocated = relocations.filter(|(_, relocation)| relocation.addend().cast_unsigned() == address);
+        let relocated = self.relocations().filter(|(_, relocation)| relocation.addend().cast_unsigned() == address);
         let found: Vec<u64> = relocated.map(|(at, _)| at).collect();
         if !found.is_empty() {
             return found;
@@ -170,10 +213,8 @@ impl<'a> Executable<'a> {
     pub(crate) fn functions(&self, names: &[&'static str]) -> HashMap<&'static str, Function> {
         let mut found = HashMap::new();
         let symbols = self.file.symbols().chain(self.file.dynamic_symbols());
-        for symbol in symbols.filter(|symbol| symbol.kind() == SymbolKind::Text) {
-            let Some(name) = symbol.name().ok().and_then(|name| names.iter().find(|wanted| **wanted == name)) else {
-                continue;
-            };
+        for (symbol, name) in Self::named(symbols.filter(|symbol| symbol.kind() == SymbolKind::Text)) {
+            let Some(name) = names.iter().find(|wanted| wanted.as_bytes() == name) else { continue };
             if let Some(function) = self.function(symbol.address(), symbol.size()) {
                 found.insert(*name, function);
             }
@@ -192,6 +233,9 @@ impl<'a> Executable<'a> {
 
     /// The code of `function`.
     pub(crate) fn code(&self, function: Function) -> Option<&'a [u8]> {
+        if function.size > LONGEST_FUNCTION {
+            return None;
+        }
         let start = usize::try_from(function.offset).ok()?;
         self.data.get(start..start.checked_add(usize::try_from(function.size).ok()?)?)
     }
@@ -201,7 +245,7 @@ impl<'a> Executable<'a> {
         // Where the program may be loaded anywhere, the table is completed when it
         // starts, by what a relocation says.
         let field = table.address().checked_add(pclntab::TEXT_START as u64)?;
-        let relocated = self.file.dynamic_relocations().and_then(|mut all| all.find(|(at, _)| *at == field));
+        let relocated = self.relocations().find(|(at, _)| *at == field);
         let text = match relocated {
             Some((_, relocation)) => relocation.addend().cast_unsigned(),
             // Go 1.26 and later have it elsewhere.
@@ -218,3 +262,11 @@ impl<'a> Executable<'a> {
         (size > 0 && within.checked_add(size)? <= len).then_some(Function { offset: start.checked_add(within)?, size })
     }
 }
+
+/// Whether the sum of `lengths` is not more than `most`.
+fn within(mut lengths: impl Iterator<Item = usize>, most: usize) -> bool {
+    lengths.try_fold(most, |left, length| left.checked_sub(length)).is_some()
+}
+
+#[cfg(test)]
+mod tests;

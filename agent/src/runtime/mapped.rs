@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::file;
+
 /// File names of C libraries: glibc's, and that of old releases; musl's.
 const C_LIBRARIES: [&str; 3] = ["libc.so.", "libc-2.", "ld-musl-"];
 
@@ -28,7 +30,7 @@ pub(super) struct Files(String);
 impl Files {
     /// Those of process `id`; none if there is no such process.
     pub(super) fn of(id: u32) -> Self {
-        Self(std::fs::read_to_string(format!("/proc/{id}/maps")).unwrap_or_default())
+        Self(file::table(Path::new(&format!("/proc/{id}/maps"))))
     }
 
     /// The first one that `is` right, by the name of its folder and its own, opened through process `id`.

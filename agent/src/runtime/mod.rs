@@ -4,6 +4,7 @@
 mod code;
 mod elf;
 mod epoll;
+mod file;
 mod go;
 mod inspect;
 mod jvm;

@@ -14,6 +14,9 @@ const GLOBALS: &str = "sapi_globals";
 /// The function for scripts that completes the response early. It is PHP-FPM's alone.
 const FINISH: &str = "fastcgi_finish_request";
 
+/// Places with that name, for each of which the whole file is searched.
+const MOST_NAMES: usize = 8;
+
 /// What is to be attached to `executable`, in this order: what ends requests first. An error if it is PHP-FPM and not
 /// understood, `None` if it is not.
 pub(super) fn examine(executable: &Executable<'_>) -> Option<Result<Vec<Point>, String>> {
@@ -29,6 +32,9 @@ fn understand(executable: &Executable<'_>, startup: u64, names: &[u64]) -> Resul
         .exported(GLOBALS)
         .ok_or_else(|| format!("{GLOBALS} was not found: builds with threads (ZTS) are not supported"))?;
     // `zend_function_entry` (Zend/zend_API.h) begins with the name and the function.
+    if names.len() > MOST_NAMES {
+        return Err(format!("{FINISH} was found {} times", names.len()));
+    }
     let entries = names.iter().flat_map(|name| executable.references(*name));
     let functions = entries.filter_map(|entry| executable.word(entry.checked_add(8)?));
     let code = functions.filter_map(|function| executable.code_offset(function)).collect::<Vec<_>>();

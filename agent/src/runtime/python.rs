@@ -7,6 +7,7 @@ use baton_common::runtime::{Python, loaded};
 
 use super::elf::{Executable, in_library};
 use super::epoll::{C_LIBRARY, LISTEN};
+use super::file;
 use super::mapped::{self, Files, Mapped};
 use super::point::Point;
 
@@ -115,7 +116,7 @@ pub(super) fn find(id: u32) -> Option<Mapped> {
 
 /// The interpreter in the file `path`.
 pub(super) fn examine(path: &Path) -> Result<Interpreter, String> {
-    let data = std::fs::read(path).map_err(|error| format!("its interpreter cannot be read: {error}"))?;
+    let data = file::content(path).map_err(|error| format!("its interpreter cannot be read: {error}"))?;
     interpreter(&Executable::parse(&data).ok_or("its interpreter is no ELF file")?)
 }
 

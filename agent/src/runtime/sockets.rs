@@ -2,6 +2,9 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::path::Path;
+
+use super::file;
 
 /// `TCP_LISTEN` (include/net/tcp_states.h), as /proc/net/tcp has it.
 const LISTEN: &str = "0A";
@@ -31,7 +34,8 @@ fn open(id: u32) -> Option<HashSet<u64>> {
 /// The sockets in the network namespace of process `id` that are no connections:
 /// TCP sockets that listen, and Unix sockets.
 fn others(id: u32) -> HashSet<u64> {
-    let table = |name: &str| fs::read_to_string(format!("/proc/{id}/net/{name}")).unwrap_or_default();
+    // What is too long to be read whole only leaves out some that are no connections.
+    let table = |name: &str| file::table(Path::new(&format!("/proc/{id}/net/{name}")));
     // Documentation/networking/proc_net_tcp.rst; proc_pid_net(5).
     let listening = |line: &str| {
         let mut fields = line.split_ascii_whitespace().skip(3);

@@ -1,6 +1,6 @@
 //! What the processes of an executable file need.
 
-use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use object::Architecture;
 use super::elf::Executable;
 use super::go::{self, Go};
 use super::point::Point;
-use super::{jvm, php, python, ruby};
+use super::{file, jvm, php, python, ruby};
 
-/// An executable file: its file system, its number there, and when it changed last.
-pub(super) type Identity = (u64, u64, i64);
+/// An executable file: its file system, its number there, and when it changed last, which nobody can make look older.
+pub(super) type Identity = (u64, u64, i64, i64);
 
 /// What the processes of an executable file need.
 #[derive(Clone, Debug)]
@@ -66,15 +66,21 @@ impl Support {
 
 /// Which file `path` leads to; `None` if it is gone.
 pub(super) fn identity(path: &Path) -> Option<Identity> {
-    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino(), metadata.mtime()))
+    std::fs::metadata(path)
+        .ok()
+        .map(|metadata| (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec()))
 }
 
 /// Finds out what the executable file of a process is; `None` if it is not in the ELF format.
 pub(super) fn examine(path: &Path) -> Option<Support> {
-    let file = File::open(path).ok()?;
-    #[expect(unsafe_code, reason = "executables are large")]
-    // SAFETY: the file is the text of a running program, which nobody can write to (ETXTBSY).
-    let data = unsafe { memmap2::Mmap::map(&file) }.ok()?;
+    // Not mapped: once the program has ended, its file may be cut off, and who looks behind its end is killed (SIGBUS).
+    let data = match file::content(path) {
+        Ok(data) => data,
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+            return Some(Support::Refused { runtime: "unknown", reason: error.to_string() });
+        }
+        Err(_) => return None,
+    };
     let executable = &Executable::parse(&data)?;
     let architecture = if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 };
     Some(match go::examine(executable, architecture) {

@@ -25,6 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Time between two looks for it.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// Most files of one kind that are known. All of them are forgotten when there are so many: a workload may make as many
+/// as it likes.
+const MOST_FILES: usize = 4096;
+
 /// A process whose libraries are not loaded yet.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
@@ -165,6 +169,7 @@ impl Tracker {
 
     /// What the program in the file `path`, which is `program`, needs.
     fn support(&mut self, path: &Path, program: Identity) -> Support {
+        make_room(&mut self.executables);
         self.executables.entry(program).or_insert_with(|| examine(path).unwrap_or(Support::None)).clone()
     }
 
@@ -203,9 +208,31 @@ impl Tracker {
     }
 }
 
+/// Forgets all if there are too many for one more.
+fn make_room<K, V>(files: &mut HashMap<K, V>) {
+    if files.len() >= MOST_FILES {
+        files.clear();
+    }
+}
+
 /// Forgets the light threads of process `id`. What stays of them only takes room: no process looks it up.
 fn clear(datapath: &mut Datapath, id: u32) {
     if let Err(error) = datapath.forget_tasks(id) {
         tracing::warn!(process = id, error = format!("{error:#}"), "what is known of its light threads stays");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_without_end_take_no_memory_without_end() {
+        let mut files = HashMap::new();
+        for file in 0..3 * MOST_FILES {
+            make_room(&mut files);
+            files.insert(file, ());
+            assert!(files.len() <= MOST_FILES && files.contains_key(&file));
+        }
     }
 }

@@ -52,6 +52,7 @@ const PROGRAMS: &[(&str, Treatment)] = &[
     ("accuracy", Skipped(MANY)),
     ("adoption", Skipped(UNTRIED)),
     ("cluster", Skipped(DEVICES)),
+    ("confined", Skipped(UNTRIED)),
     ("crash", Skipped(UNTRIED)),
     ("debugging", Skipped(USER_SPACE)),
     ("demo", Skipped(USER_SPACE)),

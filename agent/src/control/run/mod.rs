@@ -2,6 +2,7 @@
 
 mod adoption;
 mod events;
+mod needs;
 pub(crate) mod own;
 mod pods;
 mod reconcile;
@@ -16,6 +17,7 @@ use nix::sys::signal::Signal;
 use self::adoption::Adoption;
 use self::pods::Pods;
 use super::cgroup;
+use super::confine::confine;
 use super::guard::{Ended, Guard};
 use super::health::Health;
 use super::leaving::{self, Leaving};
@@ -102,6 +104,7 @@ pub(crate) async fn until(arguments: Run, over: impl Future<Output = ()>) -> any
         reader.set_names(pods.names());
     }
     observe::page::begin(&arguments).await?;
+    confine(needs::of(&arguments, &desired, &mut datapath));
     let mut daemon = Daemon {
         arguments,
         plan,

@@ -12,7 +12,7 @@ use super::super::point::Point;
 use super::super::python::{self, Loaded};
 use super::super::support::identity;
 use super::super::{epoll, mapped, ruby, sockets};
-use super::Tracker;
+use super::{Tracker, make_room};
 use crate::datapath::load::Datapath;
 use crate::datapath::pod::Raw;
 
@@ -88,6 +88,7 @@ impl Tracker {
     pub(super) fn attach_to_python(&mut self, datapath: &mut Datapath, id: u32) -> anyhow::Result<Option<u32>> {
         let (Some(file), Some(library)) = (python::find(id), mapped::c_library(id)) else { return Ok(None) };
         let identity = identity(&file.path).context("its interpreter is gone")?;
+        make_room(&mut self.interpreters);
         let interpreter = self.interpreters.entry(identity).or_insert_with(|| python::examine(&file.path));
         let interpreter = interpreter.clone();
         let known = match &interpreter {
@@ -169,6 +170,7 @@ impl Tracker {
         id: u32,
     ) -> anyhow::Result<()> {
         let identity = identity(path).with_context(|| format!("{} is gone", path.display()))?;
+        make_room(&mut self.libraries);
         let points = self.libraries.entry((identity, purpose)).or_insert_with(|| points(path));
         let points = points.clone().map_err(anyhow::Error::msg)?;
         self.attach(datapath, &points, path, id)
