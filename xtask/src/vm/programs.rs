@@ -53,6 +53,7 @@ const PROGRAMS: &[(&str, Treatment)] = &[
     ("adoption", Skipped(UNTRIED)),
     ("cluster", Skipped(DEVICES)),
     ("confined", Skipped(UNTRIED)),
+    ("confined", Skipped(USER_SPACE)),
     ("crash", Skipped(UNTRIED)),
     ("debugging", Skipped(USER_SPACE)),
     ("demo", Skipped(USER_SPACE)),
