@@ -67,6 +67,18 @@ struct ProgramInfo {
     others: [u64; 24],
     run_time_ns: u64,
     run_count: u64,
+    /// 0 before Linux 5.12.
+    recursion_misses: u64,
+}
+
+/// What the kernel has counted of a program.
+pub(super) struct RunStatistics {
+    /// Runs, while kernel.bpf_stats_enabled was on.
+    pub(super) count: u64,
+    /// Nanoseconds in them.
+    pub(super) nanoseconds: u64,
+    /// Runs that were left out, always counted.
+    pub(super) misses: u64,
 }
 
 #[repr(C)]
@@ -213,13 +225,13 @@ pub(super) fn clear_each(array: impl AsFd, first: u32, count: u32, processors: u
     bpf(BPF_MAP_UPDATE_BATCH, &mut attribute).map(drop)
 }
 
-/// How often a program has run, and for how many nanoseconds, while kernel.bpf_stats_enabled was on.
-pub(super) fn run_statistics(program: impl AsFd) -> io::Result<(u64, u64)> {
+/// How often a program has run, and how often not.
+pub(super) fn run_statistics(program: impl AsFd) -> io::Result<RunStatistics> {
     let mut info = ProgramInfo::default();
     let size = u32::try_from(size_of_val(&info)).map_err(io::Error::other)?;
     let mut attribute = ObjectInfo { descriptor: number(program), size, info: &raw mut info as u64 };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attribute)?;
-    Ok((info.run_count, info.run_time_ns))
+    Ok(RunStatistics { count: info.run_count, nanoseconds: info.run_time_ns, misses: info.recursion_misses })
 }
 
 /// Whether a stream verdict is attached to a SOCKHASH (Linux 5.19).

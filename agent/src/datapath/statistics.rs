@@ -24,6 +24,10 @@ pub(crate) struct Loaded {
     pub(crate) hook: &'static str,
     /// How often it has run and how long that took in all, while the kernel counted that; `None` if it does not now.
     pub(crate) runs: Option<(u64, Duration)>,
+    /// How often the kernel left a run out, since another thread was within the program on the same processor
+    /// (kernel/trace/bpf_trace.c, `__bpf_trace_run`; kernel/bpf/trampoline.c, `__bpf_prog_enter_recur`): what it would have
+    /// seen was lost. Where the kernel can be preempted within programs only.
+    pub(crate) misses: u64,
 }
 
 impl Datapath {
@@ -58,14 +62,9 @@ impl Datapath {
 const UPROBE: &str = "uprobe";
 
 fn loaded(name: &str, hook: &'static str, program: BorrowedFd<'_>, counts: bool) -> anyhow::Result<Loaded> {
-    let runs = if counts {
-        let (count, nanoseconds) =
-            bpf::run_statistics(program).with_context(|| format!("failed to ask how often {name} has run"))?;
-        Some((count, Duration::from_nanos(nanoseconds)))
-    } else {
-        None
-    };
-    Ok(Loaded { name: name.to_owned(), hook, runs })
+    let statistics = bpf::run_statistics(program).with_context(|| format!("failed to ask how often {name} has run"))?;
+    let runs = counts.then(|| (statistics.count, Duration::from_nanos(statistics.nanoseconds)));
+    Ok(Loaded { name: name.to_owned(), hook, runs, misses: statistics.misses })
 }
 
 const fn hook(program: &Program) -> &'static str {

@@ -91,6 +91,9 @@ fn watching(out: &mut Exposition<'_>, snapshot: &Snapshot) -> fmt::Result {
 fn programs(out: &mut Exposition<'_>, snapshot: &Snapshot) -> fmt::Result {
     let hooks = snapshot.programs.iter().map(|program| [("hook", program.hook), ("program", program.name.as_str())]);
     out.info("hook", "Programs in the kernel, and what they are attached to", hooks)?;
+    let misses = snapshot.programs.iter().map(|program| ([("program", program.name.clone())], program.misses));
+    let help = "Runs of a program that the kernel left out, since another thread was within it on the same processor";
+    out.counters("program_misses", help, None, misses)?;
     let runs = || {
         let of = |program: &'_ super::Loaded| program.runs.map(|runs| (program.name.clone(), runs));
         snapshot.programs.iter().filter_map(of).map(|(name, runs)| ([("program", name)], runs))

@@ -12,7 +12,7 @@ fn snapshot() -> Snapshot {
         (counter::OUTBOUND_LOST + Reason::Ambiguous as usize, 1),
         (counter::INBOUND_LOST + Reason::Upgraded as usize, 4),
     ]);
-    let program = |name: &str, hook, runs| Loaded { name: name.to_owned(), hook, runs };
+    let program = |name: &str, hook, runs| Loaded { name: name.to_owned(), hook, runs, misses: 9 };
     Snapshot {
         started: UNIX_EPOCH + Duration::from_secs(7),
         kernel: "6.3.0".to_owned(),
@@ -47,6 +47,7 @@ fn a_workload_has_its_counters_and_the_node_has_all() {
         "baton_workload_losses_total{workload=\"shop/\\\"web\\\"\\n\",reason=\"ambiguous\"} 1",
         "baton_notices{reason=\"PropagationRefused\"} 2",
         "baton_hook_info{hook=\"sock_ops\",program=\"sock_ops_enrol\"} 1",
+        "baton_program_misses_total{program=\"sk_msg_write\"} 9",
         "baton_program_runs_total{program=\"sk_msg_write\"} 4",
         "baton_program_run_seconds_total{program=\"sk_msg_write\"} 0.5",
         "baton_watcher_events_missed_total 8",
