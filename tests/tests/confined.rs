@@ -202,11 +202,12 @@ fn a_command_has_the_rights_that_it_has_without_baton() -> Result<()> {
 
 #[test]
 fn a_command_of_another_user_gets_its_signals() -> Result<()> {
-    let scratch = Scratch::new()?;
+    let (scratch, cgroup) = (Scratch::new()?, Cgroup::new()?);
     let mut command = programs::command("setpriv")?;
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c"]);
     command.arg("trap 'echo got it; exit 9' TERM; echo listening; while :; do sleep 0.05; done");
-    let mut baton = Running::spawn(Exec::default().wrap(&command)?, scratch.join("output"))?;
+    let baton = cgroup.wrap(&Exec::default().wrap(&command)?);
+    let mut baton = Running::spawn(baton, scratch.join("output"))?;
     wait::until("the command", LIMIT, || Ok(baton.output().contains("listening").then_some(())))?;
     let process = baton.pid().as_raw();
     wait::until("a filter", LIMIT, || {

@@ -52,7 +52,6 @@ const PROGRAMS: &[(&str, Treatment)] = &[
     ("accuracy", Skipped(MANY)),
     ("adoption", Skipped(UNTRIED)),
     ("cluster", Skipped(DEVICES)),
-    ("confined", Skipped(UNTRIED)),
     ("confined", Skipped(USER_SPACE)),
     ("crash", Skipped(UNTRIED)),
     ("debugging", Skipped(USER_SPACE)),

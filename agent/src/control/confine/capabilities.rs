@@ -12,7 +12,7 @@ const ALWAYS: fn(Needs) -> bool = |_| true;
 
 /// In the order of their numbers. What is not here goes.
 const KEPT: [Reason; 9] = [
-    (Capability::CAP_DAC_OVERRIDE, "to remove what baton has made in a directory of another user", |needs| {
+    (Capability::CAP_DAC_OVERRIDE, "to remove what baton has made in a directory that it may not write to", |needs| {
         needs.foreign
     }),
     (

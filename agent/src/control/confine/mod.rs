@@ -31,7 +31,7 @@ pub(crate) struct Needs {
     pub(crate) pins: bool,
     /// Signals are handed on to a command, which may run as any user.
     pub(crate) signals: bool,
-    /// What is removed at the end is in a directory of another user.
+    /// What is removed at the end is in a directory of another user, or one that its owner may not write to.
     pub(crate) foreign: bool,
 }
 
@@ -44,9 +44,12 @@ pub(crate) fn outlook(needs: Needs) -> Option<(Vec<(String, &'static str)>, bool
     Some((named, system_calls::is_supported()))
 }
 
-/// Whether it takes CAP_DAC_OVERRIDE to remove something from `directory`.
+/// Whether it takes CAP_DAC_OVERRIDE to remove something from `directory`: it is another user's, or not to be written to
+/// even by its owner, as the root of cgroup v2 (0555).
 pub(crate) fn is_foreign(directory: &Path) -> bool {
-    fs::metadata(directory).is_ok_and(|metadata| metadata.uid() != geteuid().as_raw())
+    const CHANGES: u32 = 0o300;
+    fs::metadata(directory)
+        .is_ok_and(|metadata| metadata.uid() != geteuid().as_raw() || metadata.mode() & CHANGES != CHANGES)
 }
 
 /// Confines this process, which must have one thread, for good. Forks of it inherit that.
@@ -77,6 +80,24 @@ pub(crate) fn confine(needs: Needs) {
         Err(error) => {
             tracing::info!(capabilities = names.join(","), "confined");
             tracing::warn!(error = chain(&error), "all system calls stay possible");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::DirBuilderExt as _;
+
+    use super::*;
+
+    #[test]
+    fn rights_that_are_needed_to_clean_up_are_known() {
+        let directory = std::env::temp_dir().join(format!("baton-foreign-{}", std::process::id()));
+        for (mode, expected) in [(0o755, false), (0o555, true)] {
+            fs::DirBuilder::new().mode(mode).create(&directory).expect("a directory");
+            let found = is_foreign(&directory);
+            fs::remove_dir(&directory).expect("it is empty");
+            assert_eq!(found, expected, "{mode:o}");
         }
     }
 }
