@@ -155,18 +155,34 @@ impl Daemon {
         Self::spawn(run, &text)
     }
 
-    fn spawn(mut run: Command, config: &str) -> Result<Self> {
+    fn spawn(run: Command, config: &str) -> Result<Self> {
+        let mut daemon = Self::launch(run, config)?;
+        daemon.until_ready()?;
+        Ok(daemon)
+    }
+
+    /// Starts `run`, which is some form of `baton run`, with this configuration; waits for nothing.
+    pub fn launch(mut run: Command, config: &str) -> Result<Self> {
         let scratch = Scratch::new()?;
         let config = scratch.write("baton.yaml", config)?;
         run.arg("--config").arg(config).arg("--socket").arg(scratch.join("baton.sock"));
-        let mut process = Running::spawn(run, scratch.join("baton.log"))?;
-        wait::until("baton run to be ready", wait::START, || {
-            if let Some(status) = process.ended()? {
-                bail!("baton run ended with {status}:\n{}", process.last_words());
-            }
-            Ok(process.output().lines().any(|line| line.trim() == "ready").then_some(()))
-        })?;
+        let process = Running::spawn(run, scratch.join("baton.log"))?;
         Ok(Self { process, scratch })
+    }
+
+    /// Waits until it says that all is attached.
+    pub fn until_ready(&mut self) -> Result<()> {
+        wait::until("baton run to be ready", wait::START, || {
+            if let Some(status) = self.process.ended()? {
+                bail!("baton run ended with {status}:\n{}", self.process.last_words());
+            }
+            Ok(self.process.output().lines().any(|line| line.trim() == "ready").then_some(()))
+        })
+    }
+
+    /// Its process.
+    pub fn process(&mut self) -> &mut Running {
+        &mut self.process
     }
 
     /// Replaces the workloads and makes it read its configuration again.
@@ -211,7 +227,8 @@ impl Daemon {
     }
 }
 
-fn config(cgroups: &[&Path]) -> String {
+/// The configuration of [`Daemon::start`].
+pub fn config(cgroups: &[&Path]) -> String {
     let mut text = format!("headers: [{}]\n", HEADERS.join(", "));
     if cgroups.is_empty() {
         text.push_str("workloads: []\n");

@@ -180,7 +180,7 @@ pub fn elements(path: &Path) -> Result<usize> {
     }
 }
 
-fn call<T>(command: libc::c_int, attribute: &mut T) -> Result<libc::c_long> {
+pub(crate) fn call<T>(command: libc::c_int, attribute: &mut T) -> Result<libc::c_long> {
     // SAFETY: `attribute` is a live, writable bpf_attr prefix of the size that is passed along; what it points to is live, too.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attribute, size_of::<T>()) };
     Ok(Errno::result(result)?)

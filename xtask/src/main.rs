@@ -21,6 +21,7 @@ mod process;
 mod say;
 mod scratch;
 mod setup;
+mod soak;
 mod test;
 mod vm;
 mod wait;
@@ -55,6 +56,8 @@ enum Task {
     Pods(pods::Arguments),
     /// Run the end-to-end tests in virtual machines, on each supported kernel and with each of its hooks
     Vm(vm::Arguments),
+    /// Mixed load for a long time: memory and maps must stay flat, errors none
+    Soak(soak::Arguments),
     /// Refresh the committed eBPF object, or check that it is fresh
     Prebuilt(prebuilt::Arguments),
     /// Write baton's container image, without a container engine
@@ -108,6 +111,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Pods(arguments) => pods::run(&arguments),
         Task::Vm(arguments) => vm::run(&arguments),
         Task::VmGuest => vm::run_guest(),
+        Task::Soak(arguments) => soak::run(&arguments),
         Task::Prebuilt(arguments) => prebuilt::run(&arguments),
         Task::Image(arguments) => image::run(&arguments),
         Task::Deny(arguments) => deny::run(&arguments),
