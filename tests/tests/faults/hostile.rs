@@ -114,12 +114,9 @@ fn judge(sent: &[u8], arrived: &[u8], lines: &str) -> Result<bool> {
     }
     let end = sent.windows(4).position(|four| four == b"\r\n\r\n").context("changed without a head")?;
     let (head, rest) = sent.split_at(end + 2);
-    // What stands in fields is the application's affair; lines that end otherwise, or another first line, are not heads.
-    let bare = head.iter().enumerate().any(|(at, byte)| match byte {
-        b'\n' => at == 0 || head[at - 1] != b'\r',
-        b'\r' => head.get(at + 1) != Some(&b'\n'),
-        _ => false,
-    });
+    // What stands in fields is the application's affair, a carriage return alone included; lines that end with a line
+    // feed alone, or another first line, are not heads.
+    let bare = head.iter().enumerate().any(|(at, byte)| *byte == b'\n' && (at == 0 || head[at - 1] != b'\r'));
     let first = head.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
     let is_request = Head::request([first, b"\r\n"].concat()).is_ok();
     let right = [head, lines.as_bytes(), rest].concat();
