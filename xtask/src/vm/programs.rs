@@ -58,6 +58,7 @@ const PROGRAMS: &[(&str, Treatment)] = &[
     ("demo", Skipped(USER_SPACE)),
     ("discover", Skipped(USER_SPACE)),
     ("explain", Skipped(USER_SPACE)),
+    ("faults", Skipped(MANY)),
     ("handed_on", Skipped(UNTRIED)),
     ("incidents", Skipped(UNTRIED)),
     ("logging", Skipped(USER_SPACE)),
