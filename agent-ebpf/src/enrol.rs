@@ -2,26 +2,33 @@
 //! workload connected into the SOCKHASH.
 
 use core::ffi::c_void;
+use core::num::NonZeroU32;
 use core::ptr;
 
 use aya_ebpf::bindings::{
-    BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
-    BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops,
+    BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
+    BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB,
+    BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops,
 };
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_storage_get, bpf_sock_hash_update};
 use aya_ebpf::macros::sock_ops;
 use aya_ebpf::programs::SockOpsContext;
-use baton_common::flow::counter;
+use baton_common::flow::{Reason, counter};
 use baton_common::head::IN_REQUEST;
 use baton_common::policy::mapped;
 use baton_common::socket::{Socket, role};
 
 use crate::kernel::{Tcp, current_ids};
 use crate::maps::{CGROUPS, MEMBERS, SOCKETS, WORKLOADS};
+use crate::outbound::{upload, verdict};
 use crate::{context, flow, leave, log};
 
 /// `AF_INET` (include/linux/socket.h).
 const AF_INET: u32 = 2;
+
+/// `-EBUSY` (include/uapi/asm-generic/errno-base.h): the socket is in a sockmap with such a program already
+/// (net/core/sock_map.c, `sock_map_link`).
+const EBUSY: i64 = -16;
 
 /// Cgroups between a socket's own and the workload's.
 const MAX_DEPTH: u32 = 12;
@@ -65,6 +72,8 @@ pub fn sock_ops_enrol(ctx: SockOpsContext) -> u32 {
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => connected(ctx.ops, sk),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => accepted(ctx.ops, sk),
         BPF_SOCK_OPS_RTT_CB => leave::acknowledged(ctx.ops, sk),
+        BPF_SOCK_OPS_STATE_CB => leave::closing(ctx.ops, sk),
+        BPF_SOCK_OPS_HDR_OPT_LEN_CB => upload::sending(ctx.ops, sk),
         _ => {}
     }
     1
@@ -75,6 +84,7 @@ fn connect(sk: *mut c_void) {
     let Some(socket) = create(sk) else { return };
     let (tid, tgid) = current_ids();
     socket.role = role::NONE;
+    socket.tgid = tgid;
     socket.connect = context::executor::of_connection(tid, tgid);
 }
 
@@ -105,12 +115,16 @@ fn connected(ops: *mut bpf_sock_ops, sk: *mut c_void) {
         unsafe { bpf_sock_hash_update(ops, ptr::from_ref(&MEMBERS).cast_mut().cast(), (&raw mut cookie).cast(), 0) };
     if refused != 0 {
         flow::count(socket.workload, counter::NOT_ENROLLED as u32);
+        if refused == EBUSY {
+            // This may run in anybody's thread.
+            verdict::gone(socket, NonZeroU32::new(socket.tgid), Reason::OwnedByAnother);
+        }
         if log::is_on() {
             log::refused(socket, refused);
         }
         return;
     }
-    let flags = SockOpsContext::new(ops).cb_flags() | BPF_SOCK_OPS_RTT_CB_FLAG;
+    let flags = SockOpsContext::new(ops).cb_flags() | BPF_SOCK_OPS_RTT_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG;
     let _ = SockOpsContext::new(ops).set_cb_flags(flags as i32);
 }
 

@@ -1,12 +1,14 @@
 //! Counters and flow events.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_kernel};
+use core::num::NonZeroU32;
+
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel};
 use baton_common::flow::{Carrying, Event, Reason, Response, SHOWN_LINES, class, counter, kind};
 use baton_common::scan::Scan;
 use baton_common::socket::Socket;
 
 use crate::context::{executor, slot};
-use crate::kernel::current_comm;
+use crate::kernel::{current_comm, current_ids};
 use crate::maps::{COUNTERS, EVENTS, SETTINGS};
 
 /// The reader looks again by itself: waking it costs more than the event.
@@ -33,6 +35,8 @@ pub(crate) fn count_inbound_loss(workload: u32, reason: Reason) {
 
 /// What a flow event says beside what the socket's state says.
 pub(crate) struct Flow {
+    /// The process, if it is not the current thread's; no thread is named then.
+    pub(crate) process: Option<NonZeroU32>,
     pub(crate) kind: u8,
     pub(crate) verdict: u8,
     pub(crate) reason: u8,
@@ -44,7 +48,8 @@ pub(crate) struct Flow {
 #[inline(always)]
 pub(crate) fn send_inbound(socket: &mut Socket, reason: Reason) {
     let names = if socket.context == 0 { 0 } else { socket.request.present };
-    let flow = Flow { kind: kind::INBOUND, verdict: 0, reason: reason as u8, context: socket.context, names };
+    let (reason, context) = (reason as u8, socket.context);
+    let flow = Flow { process: None, kind: kind::INBOUND, verdict: 0, reason, context, names };
     let is_sent = if names == 0 { send(socket, &socket.request, &flow) } else { send_carrying(socket, &flow) };
     socket.awaits = u8::from(is_sent);
 }
@@ -163,16 +168,21 @@ unsafe fn fill(event: *mut Event, now: u64, socket: &Socket, scan: &Scan, flow: 
     event.names = flow.names;
     event.cookie = socket.cookie;
     event.method = scan.method;
-    // SAFETY: no arguments.
-    let ids = unsafe { bpf_get_current_pid_tgid() };
-    event.tgid = (ids >> 32) as u32;
-    event.tid = ids as u32;
+    let (tid, tgid, comm) = match flow.process {
+        None => {
+            let (tid, tgid) = current_ids();
+            (tid, tgid, current_comm())
+        }
+        Some(process) => (process.get(), process.get(), [0; 16]),
+    };
+    event.tgid = tgid;
+    event.tid = tid;
     event.workload = socket.workload;
     event.path_len = scan.path_len as u16;
-    event.executor = executor::current(ids as u32, (ids >> 32) as u32) as u16;
+    event.executor = executor::current(tid, tgid) as u16;
     event.peer = socket.peer;
     event.local = socket.local;
-    event.comm = current_comm();
+    event.comm = comm;
     event.peer_port = socket.peer_port;
     event.local_port = socket.local_port;
     event.kind = flow.kind;

@@ -18,14 +18,19 @@ use aya_ebpf::helpers::generated::{
     bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_map_delete_elem, bpf_map_update_elem, bpf_seq_write,
 };
 use aya_ebpf::macros::socket_filter;
-use aya_ebpf::programs::SkBuffContext;
+use aya_ebpf::programs::{SkBuffContext, SockOpsContext};
 use baton_common::leave::{Leaver, MARGIN};
 use baton_common::scan::phase;
 use baton_common::socket::{Socket, role};
 
 use crate::kernel::Tcp;
 use crate::maps::{FROZEN, MEMBERS, SETTINGS};
+use crate::outbound::upload;
 use crate::{enrol, log, policy};
+
+/// States of a connection that was shut down for writing (include/net/tcp_states.h).
+const FIN_WAIT1: u32 = 4;
+const LAST_ACK: u32 = 9;
 
 /// Whether a member with this state has no reason to be one.
 #[inline(always)]
@@ -71,8 +76,9 @@ fn take_out(cookie: u64, sk: *mut c_void, tcp: Tcp) -> bool {
 /// the socket locked and before the segment's own data is queued, so that an
 /// empty queue stays empty.
 pub(crate) fn acknowledged(ops: *mut bpf_sock_ops, sk: *mut c_void) {
-    let state = enrol::state(sk);
-    if state.as_ref().is_some_and(|socket| !shall_leave(socket)) {
+    let mut state = enrol::state(sk);
+    if let Some(socket) = state.as_mut().filter(|socket| !shall_leave(socket)) {
+        upload::acknowledged(ops, sk, socket);
         return;
     }
     let Some(tcp) = Tcp::new(sk) else { return };
@@ -83,12 +89,32 @@ pub(crate) fn acknowledged(ops: *mut bpf_sock_ops, sk: *mut c_void) {
     // A thread may enter a blocking read while this runs, which could not be
     // made good here.
     if !cure || tcp.is_nonblocking() && !tcp.has_ingress() {
-        // SAFETY: the context is valid.
-        let cookie = unsafe { bpf_get_socket_cookie(ops.cast()) };
-        remove(cookie);
-        if log::is_on() {
-            log::left(cookie);
-        }
+        now(ops);
+    }
+}
+
+/// A connected socket changes its state. Once it has been shut down for writing, no request follows, and the
+/// acknowledgement of that would interrupt a blocking read of a member, see [`upload`](baton_common::socket::upload).
+/// Runs in the thread that shuts it down, with the socket locked.
+pub(crate) fn closing(ops: *mut bpf_sock_ops, sk: *mut c_void) {
+    let state = SockOpsContext::new(ops).arg(1);
+    if state != FIN_WAIT1 && state != LAST_ACK {
+        return;
+    }
+    let Some(tcp) = Tcp::new(sk) else { return };
+    if enrol::state(sk).is_some() && tcp.member_users() == 1 && !tcp.has_ingress() {
+        now(ops);
+    }
+}
+
+/// Takes out the socket of a `sock_ops` program, which has seen that this is safe.
+#[inline(always)]
+pub(crate) fn now(ops: *mut bpf_sock_ops) {
+    // SAFETY: the context is valid.
+    let cookie = unsafe { bpf_get_socket_cookie(ops.cast()) };
+    remove(cookie);
+    if log::is_on() {
+        log::left(cookie);
     }
 }
 

@@ -125,6 +125,10 @@ reasons! {
     LineDropped = 19, "line-dropped";
     /// The system call's buffers could not be read.
     Unreadable = 20, "unreadable";
+    /// A body filled the send buffer of a blocking connection, which was let go: see [`crate::socket::upload`].
+    SendBufferFull = 21, "send-buffer-full";
+    /// Another product has the connection in its own sockmap.
+    OwnedByAnother = 22, "owned-by-another-sockmap";
 }
 
 /// Bits of a counter index that the reason takes; see [`counter`].

@@ -34,6 +34,8 @@ pub struct Layout {
     pub wq_first: u32,
     /// `socket.file`
     pub socket_file: u32,
+    /// `socket.flags`
+    pub socket_flags: u32,
     /// `file.f_flags`
     pub file_flags: u32,
     /// `tcp_skb_cb.seq`, which is in `sk_buff.cb`
@@ -123,6 +125,7 @@ impl Layout {
         sock_wq: 0,
         wq_first: 0,
         socket_file: 0,
+        socket_flags: 0,
         file_flags: 0,
         skb_seq: 0,
         psock_refs: 0,

@@ -42,11 +42,31 @@ pub mod flag {
 /// the first head. The next one is believed if something was read in between, as its answer is.
 pub mod proof {
     /// It is known.
-    pub const DONE: u32 = 0;
+    pub const DONE: u8 = 0;
     /// A first head is to come.
-    pub const HEAD: u32 = 1;
+    pub const HEAD: u8 = 1;
     /// An answer and another head are to come.
-    pub const ANSWER: u32 = 2;
+    pub const ANSWER: u8 = 2;
+}
+
+/// Bits of [`Socket::upload`]: a blocking read sleeps badly in a member whose send buffer was full.
+///
+/// The acknowledgement that makes room then wakes the reader, and the kernel's code for members says EAGAIN, since nothing
+/// has arrived (net/ipv4/tcp_bpf.c, `tcp_msg_wait_data`). So such a connection leaves while its body is still being sent.
+pub mod upload {
+    /// The body of the request under way may fill the send buffer.
+    pub const LARGE: u8 = 1;
+    /// Whenever something is sent, it is asked whether the buffer was full.
+    pub const WATCHED: u8 = 1 << 1;
+
+    /// Whether a message of `size` bytes, or a body of which `body` bytes follow its head, may fill a send buffer with
+    /// `free` bytes left. An eighth does: small writes take up several times their size (`sk_buff.truesize`).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_large(size: u32, body: u64, free: i32) -> bool {
+        let small = if free < 0 { 0 } else { free as u64 / 8 };
+        size as u64 > small || body > small
+    }
 }
 
 /// A socket's state, in socket storage.
@@ -67,7 +87,9 @@ pub struct Socket {
     /// there is no [`proof`]: the sequence number up to which was read when the last head was written.
     pub mark: u32,
     /// Connected: a constant of [`proof`].
-    pub proof: u32,
+    pub proof: u8,
+    /// Connected: bits of [`upload`].
+    pub upload: u8,
     /// Which request of this connection was the last, modulo 256.
     pub ordinal: u8,
     /// Whether somebody was told of it, and is to be told of its response.

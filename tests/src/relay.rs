@@ -60,6 +60,13 @@ pub fn peeking(url: &str, discard: bool) -> Result<Program> {
     program(command, url, Backend::Fresh)
 }
 
+/// Python: as [`peeking`], and reads each head into so many pieces of memory.
+pub fn reading_into_pieces(url: &str, pieces: usize) -> Result<Program> {
+    let mut command = Command::new(python()?);
+    command.arg(source("python/peeking.py")).env("PIECES", pieces.to_string());
+    program(command, url, Backend::Fresh)
+}
+
 /// Python: one thread that serves two requests at a time.
 pub fn event_loop(url: &str) -> Result<Program> {
     let mut command = Command::new(python()?);

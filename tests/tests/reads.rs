@@ -3,9 +3,11 @@
 use anyhow::{Result, ensure};
 use baton_tests::app::Launch;
 use baton_tests::baton::Exec;
+use baton_tests::flows;
 use baton_tests::probe::Probe;
 use baton_tests::recorder::Recorder;
 use baton_tests::relay;
+use baton_tests::scratch::Scratch;
 
 #[test]
 fn a_head_that_is_peeked_at_first_counts_once() -> Result<()> {
@@ -15,6 +17,25 @@ fn a_head_that_is_peeked_at_first_counts_once() -> Result<()> {
     for value in [Some("one"), None, Some("two")] {
         let request = probe.relay(value)?;
         ensure!(request.carried()? == value, "{:?} instead of {value:?}", request.carried()?);
+    }
+    Ok(())
+}
+
+#[test]
+fn heads_in_pieces_of_memory_are_read_whole_or_not_at_all() -> Result<()> {
+    let recorder = Recorder::echoing_targets()?;
+    for (pieces, is_read) in [(2, true), (8, true), (9, false), (10, false)] {
+        let (scratch, value) = (Scratch::new()?, format!("in-{pieces}"));
+        let file = scratch.join("flows");
+        let launch = Launch::Exec(&Exec::default().flows(&file));
+        let app = relay::reading_into_pieces(&recorder.url(), pieces)?.start(&launch)?;
+        let request = Probe::kept(app.address(), &recorder).relay(Some(&value))?;
+        app.stop()?;
+        ensure!(request.carried()? == is_read.then_some(value.as_str()), "{pieces}: {:?}", request.head);
+        let flows = flows::read(&file)?;
+        let unreadable =
+            flows.iter().any(|flow| flow.kind == "inbound" && flow.reason.as_deref() == Some("unreadable"));
+        ensure!(unreadable != is_read, "{pieces}: {flows:?}");
     }
     Ok(())
 }

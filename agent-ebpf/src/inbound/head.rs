@@ -202,7 +202,7 @@ pub(super) fn lose(socket: &mut Socket, reason: Reason) {
         flow::send(
             socket,
             &socket.request,
-            &Flow { kind: flow_kind::INBOUND, verdict: 0, reason: reason as u8, context: 0, names: 0 },
+            &Flow { process: None, kind: flow_kind::INBOUND, verdict: 0, reason: reason as u8, context: 0, names: 0 },
         );
     }
 }

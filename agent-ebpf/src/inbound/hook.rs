@@ -9,6 +9,7 @@ use aya_ebpf::programs::{BtfTracePointContext, FExitContext, ProbeContext, RetPr
 use baton_common::reading::Reading;
 
 use super::read::{UNSEEN, has_read};
+use crate::context::turn;
 use crate::kernel::{Buffers, Iter, has_storage, has_storage_at, sock_at, sock_of};
 use crate::maps::READINGS;
 
@@ -61,7 +62,12 @@ pub fn recvmsg_begins(ctx: ProbeContext) -> u32 {
         return 0;
     };
     let sock = sock_at(socket);
-    if flags & UNSEEN == 0 && has_storage_at(sock) {
+    if !has_storage_at(sock) {
+        return 0;
+    }
+    // As `has_read` does, which does not run where there is nothing to read. (Without balanced attribution there is none.)
+    turn::end(current());
+    if flags & UNSEEN == 0 {
         let iter = Iter::of_message(message);
         let _ = READINGS.insert(current(), Reading { iter: iter.address(), left: iter.left(), sock }, 0);
     }

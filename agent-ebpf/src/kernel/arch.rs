@@ -10,6 +10,8 @@ mod own {
     pub(crate) const RECVFROM: u64 = 45;
     pub(crate) const RECVMSG: u64 = 47;
     pub(crate) const WAITS: [u64; 3] = [232, 281, 441];
+    /// write, sendfile, sendto, sendmsg, writev, splice, sendmmsg
+    pub(crate) const SENDS: [u64; 7] = [1, 40, 44, 46, 20, 275, 307];
     // struct pt_regs, arch/x86/include/asm/ptrace.h
     pub(crate) const REG_NUMBER: usize = 120;
     pub(crate) const REG_ARG2: usize = 104;
@@ -37,6 +39,8 @@ mod own {
     pub(crate) const RECVFROM: u64 = 207;
     pub(crate) const RECVMSG: u64 = 212;
     pub(crate) const WAITS: [u64; 3] = [22, 22, 441];
+    /// As above.
+    pub(crate) const SENDS: [u64; 7] = [64, 71, 206, 211, 66, 76, 269];
     // struct pt_regs, arch/arm64/include/asm/ptrace.h: x8 holds the number.
     pub(crate) const REG_NUMBER: usize = 64;
     pub(crate) const REG_ARG2: usize = 8;

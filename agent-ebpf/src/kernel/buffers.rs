@@ -86,10 +86,10 @@ impl Iter {
         let mut at: u64 = self.get(offset!(iter_vector));
         let mut skip = taken;
         let mut rest = u64::from(len);
-        // Back to the piece in which the read began.
-        let mut pieces = 1;
+        // Back to the piece in which the read began. The last one counts if anything was copied to it.
+        let mut pieces = usize::from(taken > 0);
         while rest > skip {
-            if pieces > MAX_PIECES {
+            if pieces >= MAX_PIECES {
                 return false;
             }
             rest -= skip;

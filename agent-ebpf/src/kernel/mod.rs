@@ -29,7 +29,7 @@ mod tcp;
 
 pub(crate) use buffers::{Buffers, Iter};
 pub(crate) use descriptor::{Peer, cookie_of, peer_of};
-pub(crate) use registers::{Registers, current_descriptor, current_goroutine, waits_in_epoll};
+pub(crate) use registers::{Registers, current_descriptor, current_goroutine, is_sending, waits_in_epoll};
 pub(crate) use task::{current_comm, current_ids, is_only_thread, task_ids, thread_pointer};
 pub(crate) use tcp::{Tcp, is_owned, write_seq_at};
 

@@ -35,6 +35,24 @@ pub(crate) const fn waits_in_epoll(number: u64) -> bool {
     number == wait || number == pwait || number == pwait2
 }
 
+/// Whether the current thread is in a system call that sends. Not all of them are known, nor those of 32-bit programs.
+#[inline(always)]
+pub(crate) fn is_sending() -> bool {
+    // SAFETY: the registers of the current task are a pointer whose type the verifier knows.
+    let number = unsafe {
+        let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const c_void;
+        core::ptr::read_volatile(registers.wrapping_byte_add(arch::REG_NUMBER).cast::<u64>())
+    };
+    let [write, sendfile, sendto, sendmsg, writev, splice, sendmmsg] = arch::SENDS;
+    number == write
+        || number == sendfile
+        || number == sendto
+        || number == sendmsg
+        || number == writev
+        || number == splice
+        || number == sendmmsg
+}
+
 /// The registers at a probe.
 #[derive(Clone, Copy)]
 pub(crate) struct Registers(*const c_void);

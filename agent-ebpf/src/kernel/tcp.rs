@@ -127,6 +127,17 @@ impl Tcp {
         first != queue as u64
     }
 
+    /// Whether somebody had to wait for room in the send buffer, or was told that there is none, and there has not been
+    /// enough since (net/core/stream.c, `sk_stream_write_space`).
+    #[inline(always)]
+    pub(crate) fn lacks_space(self) -> bool {
+        /// `SOCK_NOSPACE` (include/linux/net.h).
+        const NO_SPACE: u64 = 1 << 2;
+        let socket = field!(self, sock_socket as *const c_void).wrapping_byte_add(offset!(socket_flags));
+        // SAFETY: the verifier checks the load against the structure's type; it gives zero where there is no file.
+        unsafe { core::ptr::read_volatile(socket.cast::<u64>()) & NO_SPACE != 0 }
+    }
+
     /// Whether the socket's file is in non-blocking mode.
     #[inline(always)]
     pub(crate) fn is_nonblocking(self) -> bool {

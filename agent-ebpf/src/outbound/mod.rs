@@ -3,5 +3,6 @@
 mod gate;
 mod insert;
 pub(crate) mod response;
-mod verdict;
+pub(crate) mod upload;
+pub(crate) mod verdict;
 mod write;

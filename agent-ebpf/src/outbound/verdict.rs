@@ -1,5 +1,7 @@
 //! What happened to an outbound request.
 
+use core::num::NonZeroU32;
+
 use baton_common::flow::{Reason, Verdict, counter, kind};
 use baton_common::socket::Socket;
 
@@ -8,12 +10,19 @@ use crate::flow::{self, Flow};
 /// Counts and reports one outbound request, and so that its response is awaited.
 #[inline(always)]
 pub(super) fn report(socket: &mut Socket, verdict: Verdict, reason: Reason, context: u64, names: u64) {
-    socket.awaits = u8::from(tell(socket, verdict, reason, context, names));
+    socket.awaits = u8::from(tell(socket, None, verdict, reason, context, names));
 }
 
 /// Counts and reports. Returns whether somebody was told.
 #[inline(always)]
-fn tell(socket: &Socket, verdict: Verdict, reason: Reason, context: u64, names: u64) -> bool {
+fn tell(
+    socket: &Socket,
+    process: Option<NonZeroU32>,
+    verdict: Verdict,
+    reason: Reason,
+    context: u64,
+    names: u64,
+) -> bool {
     let index = match verdict {
         Verdict::Injected => counter::INJECTED as u32,
         Verdict::AlreadyPresent => counter::ALREADY_PRESENT as u32,
@@ -25,7 +34,7 @@ fn tell(socket: &Socket, verdict: Verdict, reason: Reason, context: u64, names: 
     flow::send(
         socket,
         &socket.request,
-        &Flow { kind: kind::OUTBOUND, verdict: verdict as u8, reason: reason as u8, context, names },
+        &Flow { process, kind: kind::OUTBOUND, verdict: verdict as u8, reason: reason as u8, context, names },
     )
 }
 
@@ -33,7 +42,13 @@ fn tell(socket: &Socket, verdict: Verdict, reason: Reason, context: u64, names: 
 #[inline(always)]
 pub(super) fn lost(socket: &Socket, reason: Reason) {
     leave(socket);
-    tell(socket, Verdict::Lost, reason, 0, 0);
+    gone(socket, None, reason);
+}
+
+/// The connection is no member (any more): one loss, whatever comes; of the current thread, or of `process`.
+#[inline(always)]
+pub(crate) fn gone(socket: &Socket, process: Option<NonZeroU32>, reason: Reason) {
+    tell(socket, process, Verdict::Lost, reason, 0, 0);
 }
 
 /// The connection is not followed from here on, and shall leave the SOCKHASH.

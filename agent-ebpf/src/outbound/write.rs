@@ -13,7 +13,7 @@ use baton_common::head::LF_PENDING;
 use baton_common::limits::MAX_HEAD;
 use baton_common::policy::EGRESS;
 use baton_common::scan::{lost, phase, stop};
-use baton_common::socket::{Socket, flag, proof, role};
+use baton_common::socket::{Socket, flag, proof, role, upload};
 
 use super::insert::{self, Insertion};
 use super::verdict;
@@ -133,6 +133,14 @@ fn follow(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket, scratch: *mut Scrat
         }
         let follows = after_request_head(scan);
         let rest = u64::from(size.wrapping_sub(end));
+        let body = match follows {
+            Follows::Body if scan.phase == phase::BODY => scan.body,
+            Follows::Body => u64::MAX,
+            _ => 0,
+        };
+        let (buffer, used) = tcp.send_buffer();
+        let is_large = upload::is_large(size, body, buffer.wrapping_sub(used));
+        socket.upload = socket.upload & upload::WATCHED | u8::from(is_large);
         let more = match follows {
             Follows::Body if scan.phase == phase::BODY => rest > scan.body,
             Follows::Nothing | Follows::Final => rest > 0,

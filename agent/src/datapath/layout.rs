@@ -49,6 +49,7 @@ pub(crate) fn resolve() -> Result<Layout, Failure> {
         sock_wq: at("sock", &["sk_wq"])?,
         wq_first: at("socket_wq", &["wait", "head", "next"])?,
         socket_file: at("socket", &["file"])?,
+        socket_flags: at("socket", &["flags"])?,
         file_flags: at("file", &["f_flags"])?,
         skb_seq: at("sk_buff", &["cb"])? + at("tcp_skb_cb", &["seq"])?,
         psock_refs: at("sk_psock", &["refcnt"])?,

@@ -165,6 +165,14 @@ const fn explained(reason: Reason) -> Explained {
             "The buffers of the system call could not be read: io_uring, or more than eight pieces.",
             "Switch io_uring off in the application; report it for anything else.",
         ),
+        Reason::SendBufferFull => (
+            "A large body filled the send buffer of this connection, whose reads block. The kernel would interrupt such a read, so that baton has let the connection go: what follows on it is not seen.",
+            "New connections are followed again. A timeout in the HTTP client mostly makes its sockets non-blocking, and those stay.",
+        ),
+        Reason::OwnedByAnother => (
+            "Another product has put this connection into a sockmap of its own, and the kernel allows only one.",
+            "Decide which product is to work on this workload: `bpftool map` and `bpftool prog` show whose sockmaps there are.",
+        ),
     };
     Explained { why, remedy }
 }

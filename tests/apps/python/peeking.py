@@ -1,7 +1,8 @@
-"""A relay that looks at each head with MSG_PEEK and then throws it away with MSG_TRUNC or reads it.
+"""A relay that looks at each head with MSG_PEEK and then reads it, or throws it away with MSG_TRUNC.
 
 GET /relay?id=ID&n=1 calls $BACKEND/out/ID/1. $DISCARD=1 throws heads away: the kernel then leaves the
-buffer as it is, and here it holds another request.
+buffer as it is, and here it holds another request. $PIECES=N reads heads into N pieces of memory, of which
+the last one is larger than what comes.
 """
 import http.client
 import os
@@ -18,6 +19,9 @@ def take(connection, length):
         buffer = bytearray(DECOY.ljust(length - 4, b"x") + b"\r\n\r\n")
         assert len(buffer) == length
         connection.recv_into(buffer, length, socket.MSG_TRUNC)
+    elif "PIECES" in os.environ:
+        pieces = [bytearray(16) for _ in range(int(os.environ["PIECES"]) - 1)]
+        connection.recvmsg_into([*pieces, bytearray(65536)])
     else:
         connection.recv(length)
 

@@ -13,6 +13,7 @@ use baton_tests::metrics::Scrape;
 use super::{Workload, after};
 
 const FRESH: Shape = Shape { keep: false, ..Shape::PLAIN };
+const LOSSES: &str = "baton_losses_total";
 const NOT_ENROLLED: &str = "baton_connections_not_enrolled_total";
 
 /// Programs that come before baton, and others that come after it.
@@ -43,10 +44,13 @@ fn sockets_of_another_sockmap_that_was_first() -> Result<()> {
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()?));
     let daemon = Daemon::start_with(&[workload.cgroup.path()], &["--health", &address.to_string()], &[])?;
     let outcome = workload.load(16, &FRESH, after(Duration::from_secs(2)))?;
-    let (seen, refused) = (other.messages.runs()?, Scrape::of(address)?.sum(NOT_ENROLLED, &[]));
+    let (seen, scrape) = (other.messages.runs()?, Scrape::of(address)?);
+    let (refused, told) =
+        (scrape.sum(NOT_ENROLLED, &[]), scrape.sum(LOSSES, &[("reason", "owned-by-another-sockmap")]));
     ensure!(outcome.carried == 0 && outcome.lost > 0, "a connection of another sockmap was changed: {outcome}");
     ensure!(seen >= outcome.exchanges as u64, "the other saw {seen} messages: {outcome}");
     ensure!(refused >= outcome.exchanges as u64, "{refused} connections were counted: {outcome}");
+    ensure!(told == refused, "{refused} connections were counted, {told} losses have the reason");
     drop(other);
     workload.still_carries()?;
     workload.end(daemon, &before)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use baton_tests::baton::Daemon;
 use baton_tests::bpf::Objects;
-use baton_tests::exchange::Shape;
+use baton_tests::exchange::{Outcome, Shape};
 use baton_tests::random::Random;
 use nix::sys::socket::{setsockopt, sockopt};
 
@@ -25,10 +25,32 @@ fn modes(variables: &[(&str, &str)], shape: &Shape) -> Result<()> {
     let daemon = Daemon::start(&[workload.cgroup.path()])?;
     let outcome = workload.load(12, shape, after(Duration::from_secs(either(5, 60))))?;
     ensure!(outcome.carried > 0, "{outcome}");
+    not_interrupted(variables, &outcome)?;
     for mode in shape.modes {
         // Each alone, so that a failure tells which it is.
         let one = Shape { modes: std::slice::from_ref(mode), ..*shape };
         workload.exchanges(1, &one, 10).with_context(|| (*mode).to_owned())?;
+    }
+    workload.end(daemon, &before)
+}
+
+/// Without signals, no blocking call says EAGAIN.
+fn not_interrupted(variables: &[(&str, &str)], outcome: &Outcome) -> Result<()> {
+    let signals = variables.iter().any(|(name, _)| *name == "SIGNALS");
+    ensure!(signals || outcome.surprised == 0, "blocking calls said EAGAIN: {outcome}");
+    Ok(())
+}
+
+/// What wakes a thread that reads, other than data: room in a send buffer that was full, and the acknowledgement of a
+/// shutdown.
+#[test]
+fn blocking_reads_are_not_interrupted() -> Result<()> {
+    let (before, mut workload) = (Objects::now()?, Workload::start(&[])?);
+    let daemon = Daemon::start(&[workload.cgroup.path()])?;
+    for mode in &["sndbuf", "half"] {
+        let shape = Shape { modes: std::slice::from_ref(mode), ..ALL };
+        let outcome = workload.load(12, &shape, after(Duration::from_secs(either(4, 60))))?;
+        not_interrupted(&[], &outcome).context(*mode)?;
     }
     workload.end(daemon, &before)
 }
@@ -129,6 +151,7 @@ fn peers_that_stop_reading() -> Result<()> {
         let shape = Shape { modes: &["plain", "sndbuf", "splice"], ..ALL };
         let outcome = workload.load(12, &shape, after(Duration::from_secs(either(4, 60))))?;
         ensure!(outcome.carried > 0, "{outcome}");
+        not_interrupted(variables, &outcome)?;
         drop(stalling);
         workload.end(daemon, &before)?;
     }
