@@ -20,7 +20,7 @@ def take(connection, length):
         assert len(buffer) == length
         connection.recv_into(buffer, length, socket.MSG_TRUNC)
     elif "PIECES" in os.environ:
-        pieces = [bytearray(16) for _ in range(int(os.environ["PIECES"]) - 1)]
+        pieces = [bytearray(8) for _ in range(int(os.environ["PIECES"]) - 1)]
         connection.recvmsg_into([*pieces, bytearray(65536)])
     else:
         connection.recv(length)
