@@ -20,12 +20,14 @@ pub const UPGRADE: u32 = 1 << 4;
 pub const HEADER_CONTINUES: u32 = 1 << 5;
 /// The last header line was one that frames the body.
 pub const FRAMING_LINE: u32 = 1 << 6;
-/// A piece of a value ended with a carriage return.
+/// A piece of a value, or of a line of no interest, ended with a carriage return.
 pub const CR_HELD: u32 = 1 << 7;
 /// The value under way has a visible character.
 pub const HAS_TEXT: u32 = 1 << 8;
 /// The head's last line feed has not been seen yet.
 pub const LF_PENDING: u32 = 1 << 9;
+/// A line ended with a line feed alone.
+pub const BARE_LINE_FEED: u32 = 1 << 10;
 /// What a header line sets for those that may continue it; the next line clears it.
 pub(crate) const OF_LINE: u32 = HEADER_CONTINUES | FRAMING_LINE | CR_HELD;
 

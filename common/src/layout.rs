@@ -77,6 +77,8 @@ pub struct Layout {
     pub socket_sk: u32,
     /// `sock.__sk_common.skc_cookie`
     pub sock_cookie: u32,
+    /// `sock.__sk_common.skc_state`
+    pub sock_state: u32,
     /// `sock.sk_lock.owned`
     pub sock_owned: u32,
     /// `sock.__sk_common.skc_family`
@@ -146,6 +148,7 @@ impl Layout {
         file_private: 0,
         socket_sk: 0,
         sock_cookie: 0,
+        sock_state: 0,
         sock_owned: 0,
         sock_family: 0,
         sock_peer: 0,

@@ -339,8 +339,14 @@ fn search(scan: &mut Scan, turn: &mut Turn, window: &Window, names: &Names, line
     }
     turn.pos = found.wrapping_add(1);
     let mut end = found;
-    if found > turn.line && window.byte(found.wrapping_sub(1)) == b'\r' {
-        end = found.wrapping_sub(1);
+    if found > turn.line {
+        if window.byte(found.wrapping_sub(1)) == b'\r' {
+            end = found.wrapping_sub(1);
+        } else {
+            scan.flags |= head::BARE_LINE_FEED;
+        }
+    } else if scan.flags & head::CR_HELD == 0 {
+        scan.flags |= head::BARE_LINE_FEED;
     }
     line::line(scan, turn, window, names, lines, end)
 }

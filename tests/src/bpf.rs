@@ -14,11 +14,11 @@ use nix::errno::Errno;
 use crate::wait;
 
 // enum bpf_cmd in include/uapi/linux/bpf.h
-const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
+pub(crate) const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_PROG_GET_NEXT_ID: libc::c_int = 11;
 const BPF_MAP_GET_NEXT_ID: libc::c_int = 12;
-const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+pub(crate) const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_PROG_QUERY: libc::c_int = 16;
 const BPF_LINK_GET_FD_BY_ID: libc::c_int = 30;
 const BPF_LINK_GET_NEXT_ID: libc::c_int = 31;
@@ -113,10 +113,10 @@ struct LinkInfo {
 
 /// The part of `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
 #[repr(C)]
-struct InfoByFd {
-    fd: u32,
-    len: u32,
-    info: u64,
+pub(crate) struct InfoByFd {
+    pub(crate) fd: u32,
+    pub(crate) len: u32,
+    pub(crate) info: u64,
 }
 
 /// The same for `BPF_OBJ_GET`.
@@ -129,11 +129,11 @@ struct ObjectGet {
 
 /// The same for `BPF_MAP_GET_NEXT_KEY`.
 #[repr(C)]
-struct NextKey {
-    map: u32,
-    padding: u32,
-    key: u64,
-    next: u64,
+pub(crate) struct NextKey {
+    pub(crate) map: u32,
+    pub(crate) padding: u32,
+    pub(crate) key: u64,
+    pub(crate) next: u64,
 }
 
 /// Detaches the programs that see packets leave, of all links that were not there before. Returns how many there were.

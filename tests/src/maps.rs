@@ -5,24 +5,14 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 use anyhow::{Context as _, Result};
 
-use crate::bpf::call;
+use crate::bpf::{BPF_MAP_GET_NEXT_KEY, BPF_OBJ_GET_INFO_BY_FD, InfoByFd, NextKey, call};
 
 // enum bpf_cmd in include/uapi/linux/bpf.h
-const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
 const BPF_MAP_GET_FD_BY_ID: libc::c_int = 14;
-const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 
 /// The part of `union bpf_attr` for BPF_MAP_GET_FD_BY_ID.
 #[repr(C)]
 struct ById([u32; 3]);
-
-/// The same for BPF_OBJ_GET_INFO_BY_FD.
-#[repr(C)]
-struct InfoByFd {
-    fd: u32,
-    length: u32,
-    info: u64,
-}
 
 /// The beginning of `struct bpf_map_info`.
 #[repr(C)]
@@ -35,15 +25,6 @@ struct MapInfo {
     entries: u32,
     flags: u32,
     name: [u8; 16],
-}
-
-/// The part of `union bpf_attr` for BPF_MAP_GET_NEXT_KEY.
-#[repr(C)]
-struct NextKey {
-    map: u32,
-    padding: u32,
-    key: u64,
-    next: u64,
 }
 
 /// Number of elements of the map of this name that a process holds. What comes and goes meanwhile is counted or not.
@@ -72,7 +53,7 @@ fn info(map: &OwnedFd) -> Result<MapInfo> {
     let mut info = MapInfo::default();
     let length = u32::try_from(size_of::<MapInfo>())?;
     let fd = map.as_raw_fd().cast_unsigned();
-    call(BPF_OBJ_GET_INFO_BY_FD, &mut InfoByFd { fd, length, info: &raw mut info as u64 })?;
+    call(BPF_OBJ_GET_INFO_BY_FD, &mut InfoByFd { fd, len: length, info: &raw mut info as u64 })?;
     Ok(info)
 }
 

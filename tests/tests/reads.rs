@@ -1,12 +1,15 @@
 //! Reads that do not take, or do not return, what is in the connection.
 
-use anyhow::{Result, ensure};
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+
+use anyhow::{Result, bail, ensure};
 use baton_tests::app::Launch;
-use baton_tests::baton::Exec;
+use baton_tests::baton::{Exec, HEADERS};
 use baton_tests::flows;
 use baton_tests::probe::Probe;
 use baton_tests::recorder::Recorder;
-use baton_tests::relay;
+use baton_tests::relay::{self, Backend};
 use baton_tests::scratch::Scratch;
 
 #[test]
@@ -36,6 +39,25 @@ fn heads_in_pieces_of_memory_are_read_whole_or_not_at_all() -> Result<()> {
         let unreadable =
             flows.iter().any(|flow| flow.kind == "inbound" && flow.reason.as_deref() == Some("unreadable"));
         ensure!(unreadable != is_read, "{pieces}: {flows:?}");
+    }
+    Ok(())
+}
+
+/// The end of the stream is then read along with the request.
+#[test]
+fn clients_that_end_their_side_with_the_request() -> Result<()> {
+    let recorder = Recorder::echoing_targets()?;
+    let app = relay::c(&recorder.url(), Backend::Fresh)?.start(&Launch::Exec(&Exec::default()))?;
+    for number in 0..20 {
+        let (value, mut stream) = (format!("ended-{number}"), TcpStream::connect(app.address())?);
+        let head = format!("GET /relay?id=ended&n=1 HTTP/1.1\r\nHost: a\r\n{}: {value}\r\n\r\n", HEADERS[0]);
+        stream.write_all(head.as_bytes())?;
+        stream.shutdown(Shutdown::Write)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let [request] = &recorder.take()[..] else { bail!("not one request") };
+        ensure!(request.carried()? == Some(&value), "request {number}: {:?}", request.head);
     }
     Ok(())
 }

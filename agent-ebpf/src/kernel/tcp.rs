@@ -57,17 +57,31 @@ impl Tcp {
         acknowledged.wrapping_add(self.write_seq().wrapping_sub(self.snd_una()))
     }
 
-    /// Sequence number after the last byte that was read.
+    /// Sequence number after the last byte that was read. The kernel counts the end of the stream, too, which is often
+    /// read along with the last bytes (net/ipv4/tcp.c, `tcp_recvmsg_locked`: `found_fin_ok`); here it does not count.
     #[inline(always)]
     pub(crate) fn copied_seq(self) -> u32 {
-        field!(self, tcp_copied_seq as u32)
+        let copied = field!(self, tcp_copied_seq as u32);
+        let is_at_end = copied == field!(self, tcp_rcv_nxt as u32) && self.has_ended();
+        copied.wrapping_sub(u32::from(is_at_end))
+    }
+
+    /// Whether the peer has sent all that it will.
+    #[inline(always)]
+    fn has_ended(self) -> bool {
+        // include/net/tcp_states.h
+        const CLOSE_WAIT: u8 = 8;
+        const LAST_ACK: u8 = 9;
+        const CLOSING: u8 = 11;
+        matches!(field!(self, sock_state as u8), CLOSE_WAIT | LAST_ACK | CLOSING)
     }
 
     /// How many bytes were ever read, modulo 2³², as `tcp_info` counts those that were received.
     #[inline(always)]
     pub(crate) fn read(self) -> u32 {
         let received = field!(self, tcp_bytes_received as u64) as u32;
-        received.wrapping_sub(field!(self, tcp_rcv_nxt as u32).wrapping_sub(self.copied_seq()))
+        let next = field!(self, tcp_rcv_nxt as u32).wrapping_sub(u32::from(self.has_ended()));
+        received.wrapping_sub(next.wrapping_sub(self.copied_seq()))
     }
 
     /// Size of the send buffer, and how much of it is in use.

@@ -10,8 +10,8 @@ use baton_common::status;
 use crate::kernel::Buffers;
 use crate::{flow, scratch};
 
-/// The current thread has read `len` bytes from `socket`, on which the response to a request is awaited; they are in `buffers`. Only its first
-/// bytes are looked at: where they are in two reads, nobody is told of the response.
+/// The current thread has read `len` bytes from `socket`, on which the response to a request is awaited; they are in
+/// `buffers`. Only its first bytes are looked at: where they are in two reads, nobody is told of the response.
 #[inline(never)]
 pub(crate) fn has_read(socket: &mut Socket, len: u32, buffers: Buffers) {
     if len < status::LEN as u32 {

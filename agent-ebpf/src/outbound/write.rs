@@ -9,7 +9,7 @@ use aya_ebpf::macros::sk_msg;
 use aya_ebpf::programs::SkMsgContext;
 use baton_common::flow::Reason;
 use baton_common::framing::{Follows, Position, after_request_head, synchronise};
-use baton_common::head::LF_PENDING;
+use baton_common::head::BARE_LINE_FEED;
 use baton_common::limits::MAX_HEAD;
 use baton_common::policy::EGRESS;
 use baton_common::scan::{lost, phase, stop};
@@ -126,9 +126,8 @@ fn follow(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket, scratch: *mut Scrat
         let blank_len = unsafe { (*scratch).turn.pos.wrapping_sub(blank) };
         let at = end.wrapping_sub(blank_len);
         let scan = &mut socket.request;
-        if blank_len < 2 && scan.flags & LF_PENDING == 0 {
-            // Lines that end with a line feed alone: what is inserted would end
-            // otherwise, and servers differ in what they make of that.
+        if scan.flags & BARE_LINE_FEED != 0 {
+            // What is inserted would end otherwise, and servers differ in what they make of that.
             return Err(Reason::NotHttp1);
         }
         let follows = after_request_head(scan);

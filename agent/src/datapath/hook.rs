@@ -27,9 +27,6 @@ const FUNCTIONS: [&str; 2] = ["inet_recvmsg", "inet6_recvmsg"];
 /// The program that does nothing, to see whether the kernel lets it be attached.
 const ATTEMPT: &str = "fexit_attempt";
 
-/// At the beginning and at the end of those functions.
-const PROBES: [&str; 2] = ["recvmsg_begins", "recvmsg_ends"];
-
 impl ReadHook {
     /// All of them, the best first: the tracepoint does not see where io_uring reads to, and kprobes cost most.
     pub(crate) const ALL: [Self; 3] = [Self::Fentry, Self::Tracepoint, Self::Kprobe];
@@ -58,9 +55,13 @@ fn attach(program: &mut Program) -> Result<(), ProgramError> {
     match program {
         Program::FExit(program) => program.attach().map(drop),
         Program::BtfTracePoint(program) => program.attach().map(drop),
-        Program::KProbe(program) => FUNCTIONS.iter().try_for_each(|function| program.attach(function, 0).map(drop)),
+        Program::KProbe(program) => attach_to_all(program),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
+}
+
+fn attach_to_all(program: &mut KProbe) -> Result<(), ProgramError> {
+    FUNCTIONS.iter().try_for_each(|function| program.attach(function, 0).map(drop))
 }
 
 impl Datapath {
@@ -119,10 +120,10 @@ impl Datapath {
     }
 
     fn try_kprobes(&mut self) -> anyhow::Result<()> {
-        for name in PROBES {
-            let program: &mut KProbe = self.program(name)?;
+        for name in ReadHook::Kprobe.programs() {
+            let Some(Program::KProbe(program)) = self.ebpf.program_mut(name) else { continue };
             program.load()?;
-            let attached = FUNCTIONS.iter().try_for_each(|function| program.attach(function, 0).map(drop));
+            let attached = attach_to_all(program);
             program.unload()?;
             attached?;
         }

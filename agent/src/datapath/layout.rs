@@ -70,6 +70,7 @@ pub(crate) fn resolve() -> Result<Layout, Failure> {
         file_private: at("file", &["private_data"])?,
         socket_sk: at("socket", &["sk"])?,
         sock_cookie: at("sock", &["__sk_common", "skc_cookie"])?,
+        sock_state: at("sock", &["__sk_common", "skc_state"])?,
         sock_owned: at("sock", &["sk_lock", "owned"])?,
         sock_family: at("sock", &["__sk_common", "skc_family"])?,
         sock_peer: at("sock", &["__sk_common", "skc_daddr"])?,

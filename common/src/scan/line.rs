@@ -29,8 +29,9 @@ pub(super) fn line(
     }
     match scan.phase {
         phase::START if len == 0 => {
-            // RFC 9112 §2.2: empty lines before a request line are ignored.
+            // RFC 9112 §2.2: empty lines before a request line are ignored. One may be the last head's line feed.
             scan.head_len = 0;
+            scan.flags &= !head::BARE_LINE_FEED;
         }
         phase::START | phase::FIRST_REST => {
             if !head::first_line(scan, window, start, end) {
@@ -55,7 +56,10 @@ pub(super) fn line(
             scan.flags &= !head::CR_HELD;
             begin_copy(scan, turn, start, end, true);
         }
-        phase::SKIP => scan.phase = phase::HEADERS,
+        phase::SKIP => {
+            scan.phase = phase::HEADERS;
+            scan.flags &= !head::CR_HELD;
+        }
         phase::CHUNK_SIZE => {
             let Some(size) = head::chunk_size(window, start, end) else {
                 return scan.lose(lost::FRAMING);

@@ -14,7 +14,7 @@ const BEGINNING: u32 = 6;
 /// Passes over complete lines that cannot matter, from the line that begins at
 /// `start`. Returns where the first line begins that may: that of a wanted or
 /// framing header, a folded one, the blank one, a very short one, one with
-/// unusual characters, one that does not end before `end`, or simply the next one
+/// unusual characters, one that ends with a line feed alone or not before `end`, or simply the next one
 /// when the call has looked at enough.
 ///
 /// A loop of its own, because in the scanner's general steps each line costs
@@ -36,18 +36,13 @@ pub(super) fn skip(window: &Window, names: &Names, start: u32, end: u32) -> u32 
         };
         // The line's end, and the next one's beginning.
         let bytes = window.at(control);
-        let len = match bytes as u16 {
-            CRLF => 2,
-            bytes if bytes as u8 == b'\n' => 1,
-            _ => break,
-        };
-        let next = control.wrapping_add(len);
-        if next > end {
+        let next = control.wrapping_add(2);
+        if bytes as u16 != CRLF || next > end {
             break;
         }
         line = next;
         // Where this is the end, what is found beyond it changes nothing.
-        if may_matter(window, names, next, bytes >> (len * 8)) {
+        if may_matter(window, names, next, bytes >> 16) {
             break;
         }
         at = next.wrapping_add(BEGINNING);

@@ -49,6 +49,7 @@ pub(super) fn suspend(scan: &mut Scan, turn: &mut Turn, window: &Window, names: 
             scan.head_len = scan.head_len.wrapping_add(len);
             let said = header(scan, turn, window, names, lines, Line { start, end, complete: false });
             if said != stop::NO || scan.phase != phase::COPY {
+                note_carriage_return(scan, window, end);
                 return if said == stop::NO { stop::INPUT } else { said };
             }
             hold_carriage_return(scan, turn, window);
@@ -64,7 +65,10 @@ pub(super) fn suspend(scan: &mut Scan, turn: &mut Turn, window: &Window, names: 
             hold_carriage_return(scan, turn, window);
             return stop::NO;
         }
-        phase::SKIP => scan.head_len = scan.head_len.wrapping_add(len),
+        phase::SKIP => {
+            scan.head_len = scan.head_len.wrapping_add(len);
+            note_carriage_return(scan, window, end);
+        }
         phase::TRAILER => scan.phase = phase::TRAILER_SKIP,
         phase::TRAILER_SKIP => {}
         _ => return scan.lose(lost::FRAMING),
@@ -81,6 +85,15 @@ pub(super) fn suspend(scan: &mut Scan, turn: &mut Turn, window: &Window, names: 
 fn hold_carriage_return(scan: &mut Scan, turn: &mut Turn, window: &Window) {
     if window.byte(turn.copy_end.wrapping_sub(1)) == b'\r' {
         turn.copy_end = turn.copy_end.wrapping_sub(1);
+        scan.flags |= head::CR_HELD;
+    }
+}
+
+/// A piece of a line of no interest ends before `end`: the next event may begin with its line feed.
+#[inline(always)]
+fn note_carriage_return(scan: &mut Scan, window: &Window, end: u32) {
+    scan.flags &= !head::CR_HELD;
+    if window.byte(end.wrapping_sub(1)) == b'\r' {
         scan.flags |= head::CR_HELD;
     }
 }

@@ -10,7 +10,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 use baton_tests::baton::{Daemon, HEADERS};
 use baton_tests::bpf::Objects;
 use baton_tests::exchange::Shape;
-use baton_tests::http::Head;
 use baton_tests::random::Random;
 
 use super::{Workload, after, either};
@@ -86,10 +85,11 @@ fn bytes(random: &mut Random) -> Vec<u8> {
             }
             bytes.extend(b"\r\n");
         }
-        4 => bytes.extend(b"GET / HTTP/1.1\r\nHost: a\r\nx-folded: a\r\n b\r\n\tc\r\n\r\n"),
+        // Three whose body is the mark that ends what is sent: heads without doubt, and with what some parsers dislike.
+        4 => bytes.extend(b"POST / HTTP/1.1\r\nContent-Length: 15\r\nx-folded: a\r\n b\r\n\tc\r\n\r\n"),
         5 => bytes.extend(b"GET / HTTP/1.1\nHost: a\n\nGET / HTTP/1.1\r\nHost: a\n\r\n"),
-        6 => bytes.extend(b"GET / HTTP/1.1\r\nHost: a\r\nx: a\0b\r\n\r\n"),
-        7 => bytes.extend(b"POST /right HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"),
+        6 => bytes.extend(b"POST / HTTP/1.1\r\nHost: a\r\nx: a\0b\r\nContent-Length: 15\r\n\r\n"),
+        7 => bytes.extend(b"POST /right HTTP/1.1\r\nHost: a\r\nContent-Length: 15\r\n\r\n"),
         _ => {}
     }
     if bytes.is_empty() || random.below(3) == 0 {
@@ -112,17 +112,37 @@ fn judge(sent: &[u8], arrived: &[u8], lines: &str) -> Result<bool> {
     if sent == arrived {
         return Ok(false);
     }
-    let end = sent.windows(4).position(|four| four == b"\r\n\r\n").context("changed without a head")?;
-    let (head, rest) = sent.split_at(end + 2);
+    // RFC 9112 §2.2: empty lines before a request line are ignored.
+    let empty = sent.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let (sent, arrived) = (&sent[empty..], arrived.get(empty..).context("cut off")?);
+    // The blank line; or the first line that begins with a carriage return, where what was written ended with that. (Its
+    // line feed would have followed, had it not been for the hostility.)
+    let ends = [&b"\r\n\r\n"[..], b"\r\n\r"].map(|end| sent.windows(end.len()).position(|window| window == end));
+    let at_end = |end: usize| arrived == [&sent[..end + 2], lines.as_bytes(), &sent[end + 2..]].concat();
+    let end = ends
+        .into_iter()
+        .flatten()
+        .find(|end| at_end(*end))
+        .with_context(|| format!("{} became {}", sent.escape_ascii(), arrived.escape_ascii()))?;
+    let head = &sent[..end + 2];
     // What stands in fields is the application's affair, a carriage return alone included; lines that end with a line
     // feed alone, or another first line, are not heads.
     let bare = head.iter().enumerate().any(|(at, byte)| *byte == b'\n' && (at == 0 || head[at - 1] != b'\r'));
     let first = head.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
-    let is_request = Head::request([first, b"\r\n"].concat()).is_ok();
-    let right = [head, lines.as_bytes(), rest].concat();
-    ensure!(!bare && is_request, "added to what is no request: {}", sent[..end.min(300)].escape_ascii());
-    ensure!(arrived == right, "{} became {}", sent.escape_ascii(), arrived.escape_ascii());
+    ensure!(!bare && is_request_line(first), "added to what is no request: {}", sent[..end.min(300)].escape_ascii());
     Ok(true)
+}
+
+/// Whether a line is a method, a target, and a version of HTTP/1. Which bytes a target has is the application's affair.
+fn is_request_line(line: &[u8]) -> bool {
+    let method = line.iter().take_while(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_')).count();
+    let target = line.get(method..).and_then(|rest| rest.strip_prefix(b" "));
+    let version = line.len().checked_sub(11).map(|at| &line[at..]);
+    method > 0
+        && target.is_some_and(|target| target.len() > 11 && target[0] != b' ')
+        && version.is_some_and(|version| {
+            version.starts_with(b" HTTP/1.") && version[8].is_ascii_digit() && version.ends_with(b"\r\n")
+        })
 }
 
 /// What arrived on a connection, and what was answered.
@@ -214,7 +234,6 @@ fn attack(app: SocketAddr, peer: &Peer, number: usize, random: &mut Random) -> R
 }
 
 #[test]
-#[ignore = "its judge and baton differ on heads whose lines end with a line feed alone: to be decided who is right"]
 fn a_hostile_workload_confuses_nobody() -> Result<()> {
     let before = Objects::now()?;
     let (mut good, mut random) = (Workload::start(&[])?, Random::of_this_run());
@@ -254,7 +273,7 @@ fn a_hostile_workload_confuses_nobody() -> Result<()> {
     );
     outcome.flawless()?;
     ensure!(outcome.lost == lost, "the other workload lost headers: {outcome}");
-    ensure!(added.into_inner() > 0, "nothing was ever added: the judge saw nothing");
+    ensure!(added.into_inner() > 100, "hardly anything was ever added: the judge saw nothing");
     let grown = daemon.memory()?.saturating_sub(resident);
     ensure!(grown < 8 << 20, "the daemon has grown by {grown} bytes");
     drop(hostile);
@@ -267,6 +286,12 @@ fn the_judge_of_hostile_bytes() -> Result<()> {
     ensure!(!judge(head, head, lines)?);
     ensure!(judge(head, b"GET / HTTP/1.1\r\nHost: a\r\na: b\r\n\r\nrest", lines)?);
     ensure!(judge(head, b"GET / HTTP/1.1\r\na: b\r\nHost: a\r\n\r\nrest", lines).is_err());
+    for first in
+        ["GET /", "GET  / HTTP/1.1", "get / HTTP/1.1", "GET / HTTP/2.0", "GET HTTP/1.1", " HTTP/1.1", "GET / HTTP/1.1 "]
+    {
+        ensure!(!is_request_line(format!("{first}\r\n").as_bytes()), "{first}");
+    }
+    ensure!(is_request_line(b"M-SEARCH * HTTP/1.0\r\n") && is_request_line(b"GET /\xff HTTP/1.1\r\n"));
     ensure!(judge(b"GET /\r\n\r\n", b"GET /\r\na: b\r\n\r\n", lines).is_err());
     ensure!(judge(b"GET / HTTP/1.1\nb: c\r\n\r\n", b"GET / HTTP/1.1\nb: c\r\na: b\r\n\r\n", lines).is_err());
     Ok(())

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::vec::Vec;
 
 use super::baton::framing::{Follows, Position, after_request_head, after_response_head, synchronise};
-use super::baton::head::{IN_REQUEST, LF_PENDING};
+use super::baton::head::{BARE_LINE_FEED, IN_REQUEST, LF_PENDING};
 use super::baton::names::Names;
 use super::baton::scan::{CARRY, Lines, Scan, Turn, WINDOW_INPUT, Window, phase, step, stop};
 
@@ -27,6 +27,8 @@ pub(crate) struct Head {
     /// Bits of the names that occurred and were not dropped.
     pub(crate) present: u64,
     pub(crate) dropped: u64,
+    /// Whether a line of it ends with a line feed alone.
+    pub(crate) bare: bool,
     /// Names and lines that were taken and whose names were not dropped.
     pub(crate) lines: Vec<(u8, Vec<u8>)>,
 }
@@ -274,6 +276,7 @@ impl<'a> Stream<'a> {
             path: path[..scan.path_len as usize].to_vec(),
             present: scan.present & !scan.dropped,
             dropped: scan.dropped,
+            bare: scan.flags & BARE_LINE_FEED != 0,
             lines: lines.filter(|(name, _)| scan.dropped >> name & 1 == 0).collect(),
         }
     }

@@ -1,5 +1,6 @@
 //! Header lines (RFC 9112 §5, RFC 9110 §5): which are taken, and how.
 
+use std::borrow::ToOwned as _;
 use std::format;
 use std::string::String;
 use std::vec;
@@ -195,4 +196,24 @@ fn a_second_message_starts_afresh() {
     assert_eq!(heads[0].dropped | heads[1].dropped << 32, BAGGAGE);
     assert_eq!((heads[1].present, texts(heads[1])), (BAGGAGE, vec![String::from("baggage: a\r\n")]));
     assert_eq!(heads[0].present, B3);
+}
+
+/// What is inserted ends as lines should; servers differ in what they make of a mix.
+#[test]
+fn lines_that_end_with_a_line_feed_alone_are_noted_in_any_split() {
+    let long = "y".repeat(200);
+    for (text, bare) in [
+        (format!("GET / HTTP/1.1\r\nHost: a\r\nx-long: {long}\r\nbaggage: {long}\r\n\r\n"), false),
+        (format!("\r\n\nGET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), false),
+        (format!("GET /{long} HTTP/1.1\nHost: a\r\n\r\n"), true),
+        ("GET / HTTP/1.1\r\nHost: a\nAccept: b\r\n\r\n".to_owned(), true),
+        (format!("GET / HTTP/1.1\r\nx-long: {long}\nAccept: b\r\n\r\n"), true),
+        (format!("GET / HTTP/1.1\r\nbaggage: {long}\nAccept: b\r\n\r\n"), true),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\n".to_owned(), true),
+    ] {
+        for events in cuts(text.as_bytes()).into_iter().chain([vec![text.as_bytes()]]) {
+            let lengths: Vec<usize> = events.iter().map(|event| event.len()).collect();
+            assert_eq!(only_head(requests(&events)).bare, bare, "{text:?} in {lengths:?}");
+        }
+    }
 }

@@ -64,7 +64,9 @@ fn first_line_at(stream: &[u8], at: usize) -> usize {
 fn head(stream: &[u8], at: usize, len: usize, headers: &[httparse::Header<'_>], names: &[&str]) -> Head {
     let end = at + len;
     let blank = end - if stream[..end].ends_with(b"\r\n") { 2 } else { 1 };
-    let mut head = Head { blank, end, len: len as u32, ..Head::default() };
+    let lines = &stream[at..end];
+    let bare = (0..lines.len()).any(|at| lines[at] == b'\n' && (at == 0 || lines[at - 1] != b'\r'));
+    let mut head = Head { blank, end, len: len as u32, bare, ..Head::default() };
     let mut size = 0;
     let mut count = 0;
     for header in headers {
