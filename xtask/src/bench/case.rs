@@ -17,6 +17,9 @@ use crate::{wait, workspace};
 /// How long a program may take until it listens.
 pub(super) const START: Duration = Duration::from_secs(30);
 
+/// Requests a second in the cases that are about watching.
+const WATCHED_RATE: u32 = 20_000;
+
 /// What baton carries in all cases.
 pub(super) const HEADERS: &str = "x-telepresence-id,traceparent";
 
@@ -61,8 +64,8 @@ impl Case {
             Self::Fastapi => "(d) FastAPI on uvicorn",
             Self::Go => "(e) Go's net/http",
             Self::Express => "(f) Express on Node.js",
-            Self::Watched => "(g) the relay, watched",
-            Self::Stalled => "(h) the relay, watched by a client that stalls",
+            Self::Watched => "(g) the relay at 20,000 requests/s, watched",
+            Self::Stalled => "(h) the relay at 20,000 requests/s, watched by a client that stalls",
         }
     }
 
@@ -107,6 +110,7 @@ impl Case {
             services: Vec::new(),
             baton: None,
             cgroup: Cgroup::new(&format!("bench-program-{port}"))?,
+            rate: self.is_watched().then_some(WATCHED_RATE),
             idle: None,
         };
         match bench.baton.as_deref().filter(|_| on || self.is_watched()) {
@@ -157,6 +161,8 @@ pub(super) struct Stage {
     pub(super) baton: Option<u32>,
     /// Where they run: their CPU time is counted.
     pub(super) cgroup: Cgroup,
+    /// Requests a second that the program is sent; as many as go if none.
+    pub(super) rate: Option<u32>,
     /// The empty cgroup that baton has for a workload when the program is unselected.
     idle: Option<Cgroup>,
 }

@@ -178,6 +178,7 @@ fn load(bench: &Bench<'_>, stage: &mut Stage, seconds: f64, footprint: &mut Opti
     command.args(["bench-peer", "load", "--target", &format!("127.0.0.1:{}", stage.port)]);
     command.args(["--connections", CONNECTIONS, "--warm-up-seconds", &WARM_UP_SECONDS.to_string()]);
     command.args(["--seconds", &seconds.to_string(), "--observe"]).arg(stage.cgroup.path());
+    command.args(stage.rate.map(|rate| format!("--rate={rate}")));
     let printed = process::read(&mut bench.cgroup.wrap(&command))?;
     for service in &mut stage.services {
         service.check_alive()?;

@@ -7,16 +7,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{ID, message};
 use crate::process::table;
 use crate::{cgroup, say};
 
+/// The timer among what epoll watches; connections have their index.
+const TIMER: u64 = u64::MAX;
+
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) target: SocketAddr,
     pub(super) connections: usize,
+    /// Requests a second, on all connections; as many as go if none.
+    pub(super) rate: Option<f64>,
     pub(super) warm_up: Duration,
     pub(super) measured: Duration,
     /// The cgroup whose CPU time counts.
@@ -78,6 +85,8 @@ pub(super) fn run(plan: &Plan) -> Result<()> {
 struct Load {
     target: SocketAddr,
     epoll: Epoll,
+    /// Expires whenever each connection is to send one more request.
+    pace: Option<TimerFd>,
     connections: Vec<Connection>,
     next_id: u64,
     latencies: Vec<Duration>,
@@ -90,6 +99,10 @@ struct Connection {
     received: Vec<u8>,
     id: String,
     sent: Instant,
+    /// Whether no request is in flight.
+    is_idle: bool,
+    /// Requests that should have been sent by now and were not.
+    owed: u64,
 }
 
 impl Load {
@@ -97,6 +110,7 @@ impl Load {
         let mut load = Self {
             target: plan.target,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            pace: None,
             connections: Vec::new(),
             next_id: 0,
             latencies: Vec::new(),
@@ -105,16 +119,24 @@ impl Load {
         };
         for index in 0..plan.connections {
             let stream = load.open(index)?;
-            let connection = Connection { stream, received: Vec::new(), id: String::new(), sent: Instant::now() };
-            load.connections.push(connection);
+            let (received, id, sent) = (Vec::new(), String::new(), Instant::now());
+            load.connections.push(Connection { stream, received, id, sent, is_idle: false, owed: 0 });
             load.send(index)?;
+        }
+        if let Some(rate) = plan.rate {
+            let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+            let interval = Duration::from_secs_f64(plan.connections as f64 / rate);
+            timer.set(Expiration::Interval(TimeSpec::from_duration(interval)), TimerSetTimeFlags::empty())?;
+            load.epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+            load.pace = Some(timer);
         }
         Ok(load)
     }
 
-    /// Forgets what was measured, not what is in flight.
+    /// Forgets what was measured and what is owed, not what is in flight.
     fn reset(&mut self) {
         self.latencies.clear();
+        self.connections.iter_mut().for_each(|connection| connection.owed = 0);
         (self.carried, self.wrong) = (0, 0);
     }
 
@@ -132,10 +154,41 @@ impl Load {
         while Instant::now() < end {
             let ready = self.epoll.wait(&mut events, EpollTimeout::from(1000u16))?;
             for event in &events[..ready] {
-                self.receive(event.data() as usize)?;
+                match event.data() {
+                    TIMER => self.tick()?,
+                    index => self.receive(index as usize)?,
+                }
             }
         }
         Ok(())
+    }
+
+    /// Each connection owes a request more for each time that the timer has expired.
+    fn tick(&mut self) -> Result<()> {
+        let mut count = [0; 8];
+        let Some(timer) = &self.pace else { return Ok(()) };
+        // That nothing has expired is no error.
+        let expired = nix::unistd::read(timer, &mut count).map_or(0, |_| u64::from_ne_bytes(count));
+        for index in 0..self.connections.len() {
+            self.connections[index].owed += expired;
+            if self.connections[index].is_idle {
+                self.send_next(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the next request, if one is to be sent now.
+    fn send_next(&mut self, index: usize) -> Result<()> {
+        let connection = &mut self.connections[index];
+        if self.pace.is_some() {
+            connection.is_idle = connection.owed == 0;
+            if connection.is_idle {
+                return Ok(());
+            }
+            connection.owed -= 1;
+        }
+        self.send(index)
     }
 
     fn send(&mut self, index: usize) -> Result<()> {
@@ -171,7 +224,7 @@ impl Load {
         if closes {
             self.connections[index].stream = self.open(index)?;
         }
-        self.send(index)
+        self.send_next(index)
     }
 
     /// Compares the id that the backend saw with the one that was sent; says whether the server will close.

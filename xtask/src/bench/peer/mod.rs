@@ -44,6 +44,9 @@ pub(crate) enum Peer {
         target: SocketAddr,
         #[arg(long)]
         connections: usize,
+        /// Requests a second, on all connections
+        #[arg(long)]
+        rate: Option<f64>,
         #[arg(long)]
         warm_up_seconds: f64,
         #[arg(long)]
@@ -67,9 +70,10 @@ pub(crate) fn run(peer: Peer) -> Result<()> {
         Peer::Backend { port } => backend::run(port),
         Peer::Relay { port, backend } => relay::run(port, backend),
         Peer::Stall { socket } => stall(&socket),
-        Peer::Load { target, connections, warm_up_seconds, seconds, observe } => load::run(&load::Plan {
+        Peer::Load { target, connections, rate, warm_up_seconds, seconds, observe } => load::run(&load::Plan {
             target,
             connections,
+            rate,
             warm_up: Duration::from_secs_f64(warm_up_seconds),
             measured: Duration::from_secs_f64(seconds),
             observe,
