@@ -17,22 +17,20 @@ use super::verdict;
 use crate::kernel::{Tcp, is_owned, is_sending};
 use crate::{enrol, leave};
 
-/// Something was acknowledged, which is so before a thread that waits for room goes on: watches what is sent, or does so
-/// no longer.
+/// Something was acknowledged, which is so before a thread that waits for room goes on: watches what is sent, from here
+/// to the connection's end. (The kernel's flag may be somebody else's, too, and is not taken back.)
 #[inline(always)]
 pub(crate) fn acknowledged(ops: *mut bpf_sock_ops, sk: *mut c_void, socket: &mut Socket) {
-    if socket.upload == 0 || socket.upload == upload::LARGE | upload::WATCHED {
+    if socket.upload != upload::LARGE {
         return;
     }
-    if socket.upload == upload::LARGE {
-        let Some(tcp) = Tcp::new(sk) else { return };
-        if tcp.is_nonblocking() || !tcp.is_member() {
-            return;
-        }
+    let Some(tcp) = Tcp::new(sk) else { return };
+    if tcp.is_nonblocking() || !tcp.is_member() {
+        return;
     }
     let context = SockOpsContext::new(ops);
-    let _ = context.set_cb_flags((context.cb_flags() ^ BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG) as i32);
-    socket.upload ^= upload::WATCHED;
+    let _ = context.set_cb_flags((context.cb_flags() | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG) as i32);
+    socket.upload |= upload::WATCHED;
 }
 
 /// A segment is about to be made. Takes the socket out of the SOCKHASH if its send buffer was full and a thread that
