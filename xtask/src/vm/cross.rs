@@ -46,8 +46,8 @@ pub(super) fn build() -> Result<Built> {
     say::step(&format!("building baton and its tests for {TARGET}"));
     process::run(&mut cargo(&["build", "--package", "xtask"]))?;
     process::run(&mut cargo(&["build", "--release", "--package", "baton"]))?;
-    let mut tests = cargo(&["test", "--package", "baton-tests", "--no-run", "--message-format"]);
-    tests.arg("json-render-diagnostics").stdin(Stdio::null());
+    let mut tests = cargo(&["test", "--package", "baton-tests", "--no-run"]);
+    tests.args(["--message-format", "json-render-diagnostics"]).stdin(Stdio::null());
     for name in programs::crossed() {
         tests.args(["--test", name]);
     }
