@@ -110,13 +110,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         setup::run(&setup::Arguments::for_purpose(Purpose::Vm))?;
     }
     let is_used = |architecture: &Architecture| runs.iter().any(|run| run.kernel.architecture == *architecture);
-    let mut rows = Vec::new();
-    for architecture in Architecture::ALL.into_iter().filter(is_used) {
+    let prepare = |architecture| {
         let userland = match &arguments.built {
             Some(directory) => Userland::find(architecture, directory, arguments.short)?,
             None => Userland::build(architecture, arguments.short)?,
         };
-        rows.extend(boot_each(&runs, architecture, arguments, &userland)?);
+        Ok((emulator::obtain(architecture)?, userland))
+    };
+    // All of them first: a mistake shows before anything boots.
+    let prepared = Architecture::ALL.into_iter().filter(is_used).map(prepare).collect::<Result<Vec<_>>>()?;
+    let mut rows = Vec::new();
+    for (emulator, userland) in &prepared {
+        rows.extend(boot_each(&runs, arguments, emulator, userland)?);
     }
     conclude(&rows, arguments)
 }
@@ -125,7 +130,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 pub(crate) fn run_short() -> Result<(Vec<String>, bool)> {
     let arguments = Arguments::short();
     let userland = Userland::own(&programs::build()?, workspace::release("baton"), true)?;
-    let rows = boot_each(&chosen(&arguments)?, Architecture::Amd64, &arguments, &userland)?;
+    let rows = boot_each(&chosen(&arguments)?, &arguments, &emulator::obtain(Architecture::Amd64)?, &userland)?;
     Ok((report::table(&rows), rows.iter().all(Row::is_good)))
 }
 
@@ -157,15 +162,15 @@ fn given_baton() -> PathBuf {
     std::env::var_os("BATON_BIN").map_or_else(|| workspace::release("baton"), PathBuf::from)
 }
 
-/// Those of the runs that are of an architecture.
-fn boot_each(runs: &[Run], architecture: Architecture, arguments: &Arguments, userland: &Userland) -> Result<Vec<Row>> {
-    let emulator = emulator::obtain(architecture)?;
+/// Those of the runs that are of the emulator's architecture.
+fn boot_each(runs: &[Run], arguments: &Arguments, emulator: &Emulator, userland: &Userland) -> Result<Vec<Row>> {
+    let architecture = emulator.architecture;
     let mut rows = Vec::new();
     for run in runs.iter().filter(|run| run.kernel.architecture == architecture) {
         say::step(&format!("kernel {}", run.name()));
         let mut row = Row::new(run);
         let start = Instant::now();
-        if let Err(error) = follow(run, &emulator, arguments, userland, &mut row) {
+        if let Err(error) = follow(run, emulator, arguments, userland, &mut row) {
             interrupt::check()?;
             row.broken = Some(format!("{error:#}"));
             say::failure(&error);
