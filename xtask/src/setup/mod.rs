@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use rust::Component;
 pub(crate) use rust::llvm_tool;
 
-use crate::{interrupt, prebuilt, say};
+use crate::{interrupt, prebuilt, say, vm};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -107,6 +107,9 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<Vec<anyhow::Error>> {
         problems.extend(apt::install(&packages).err());
     }
     problems.extend(rust::ensure_components(purpose.components()).err());
+    if purpose == Purpose::Vm {
+        problems.extend(rust::ensure_target(vm::TARGET).err());
+    }
     if let Some(llvm) = llvm {
         problems.extend(rust::ensure_linker(&llvm).err());
     }

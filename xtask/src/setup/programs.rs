@@ -64,6 +64,12 @@ const PROGRAMS: &[Program] = &[
     Program { packages: &["chromium"], present: || has("chromium"), purposes: TESTED },
     Program { packages: &["openssl"], present: || has("openssl"), purposes: TESTED },
     Program { packages: &["qemu-system-x86"], present: || has("qemu-system-x86_64"), purposes: EMULATED },
+    Program { packages: &["qemu-system-arm"], present: || has("qemu-system-aarch64"), purposes: &[Purpose::Vm] },
+    Program {
+        packages: &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+        present: || has(vm::COMPILER) && Path::new(vm::LIBRARY).join("include/stdio.h").is_file(),
+        purposes: &[Purpose::Vm],
+    },
     // Debian's QEMU brought it along up to bookworm.
     Program {
         packages: &["virtiofsd"],

@@ -72,8 +72,7 @@ impl Component {
 
 /// Adds what is missing of `components` to the toolchain.
 pub(super) fn ensure_components(components: &[Component]) -> Result<()> {
-    let sysroot = process::read(Command::new("rustc").args(["--print", "sysroot"]).current_dir(workspace::root()))?;
-    let sysroot = Path::new(sysroot.trim());
+    let sysroot = sysroot()?;
     let missing = components.iter().filter(|component| !sysroot.join(component.file()).is_file());
     let missing: Vec<&str> = missing.map(|component| component.name()).collect();
     if missing.is_empty() {
@@ -89,6 +88,25 @@ pub(super) fn ensure_components(components: &[Component]) -> Result<()> {
     process::read(Command::new("rustup").args(["component", "add"]).args(&missing).current_dir(workspace::root()))
         .with_context(|| format!("rustup could not do it; try `rustup component add {list}` yourself"))?;
     Ok(())
+}
+
+/// Adds the standard library for another architecture to the toolchain.
+pub(super) fn ensure_target(target: &str) -> Result<()> {
+    if sysroot()?.join("lib/rustlib").join(target).join("lib").is_dir() {
+        return Ok(());
+    }
+    if workspace::find("rustup").is_none() {
+        bail!("the Rust toolchain cannot build for {target}: install rustup, which adds what that needs");
+    }
+    say::step(&format!("installing with rustup: the standard library for {target}"));
+    process::read(Command::new("rustup").args(["target", "add", target]).current_dir(workspace::root()))
+        .with_context(|| format!("rustup could not do it; try `rustup target add {target}` yourself"))?;
+    Ok(())
+}
+
+fn sysroot() -> Result<PathBuf> {
+    let printed = process::read(Command::new("rustc").args(["--print", "sysroot"]).current_dir(workspace::root()))?;
+    Ok(PathBuf::from(printed.trim()))
 }
 
 /// Builds bpf-linker against `llvm`.

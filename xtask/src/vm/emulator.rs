@@ -6,10 +6,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use super::architecture::Architecture;
 use super::packages::{Suite, field};
 use crate::{process, say};
-
-const PROGRAM: &str = "qemu-system-x86_64";
 
 /// The oldest major version that is used. With Debian's 7.2, Linux 6.12 crashes on every other boot: software emulation
 /// then runs code that the kernel has just replaced (static keys, ftrace). With 10.0 it never did.
@@ -18,33 +17,37 @@ const OLDEST: u32 = 10;
 /// The program, and what it must be told about where its files are.
 #[derive(Debug)]
 pub(super) struct Emulator {
+    pub(super) architecture: Architecture,
     pub(super) program: PathBuf,
     pub(super) firmware: Vec<PathBuf>,
 }
 
 /// The machine's own QEMU; if that is too old, the one of its suite's backports.
-pub(super) fn obtain() -> Result<Emulator> {
-    let printed = process::read(Command::new(PROGRAM).arg("--version"))?;
+pub(super) fn obtain(architecture: Architecture) -> Result<Emulator> {
+    let program = architecture.emulator();
+    let printed = process::read(Command::new(program).arg("--version"))?;
     if major(&printed).is_some_and(|major| major >= OLDEST) {
-        return Ok(Emulator { program: PROGRAM.into(), firmware: Vec::new() });
+        return Ok(Emulator { architecture, program: program.into(), firmware: Vec::new() });
     }
     let system = fs::read_to_string("/etc/os-release").context("failed to read /etc/os-release")?;
     let codename = system.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or_default();
     let version = printed.lines().next().unwrap_or_default();
-    let backported = backported(&format!("{codename}-backports"));
+    let backported = backported(architecture, &format!("{codename}-backports"));
     backported
         .with_context(|| format!("{version} is too old, and no newer one was found: install QEMU {OLDEST} or later"))
 }
 
 /// It finds its libraries and the machine's firmware among what Debian's older one has installed.
-fn backported(suite: &str) -> Result<Emulator> {
+fn backported(architecture: Architecture, suite: &str) -> Result<Emulator> {
     let suite = Suite::new(suite, "amd64")?;
-    let packages = ["qemu-system-x86", "qemu-system-data"].map(str::to_owned);
-    let description = suite.description(&packages[0])?;
-    let version = field(&description, "Version").context("qemu-system-x86 has no version")?;
-    let root = suite.unpacked("qemu", &version.replace(':', "_"), &packages)?;
+    let package = architecture.emulator_package();
+    let description = suite.description(package)?;
+    let version = field(&description, "Version").with_context(|| format!("{package} has no version"))?;
+    let packages = [package, "qemu-system-data"].map(str::to_owned);
+    let root = suite.unpacked(package, &version.replace(':', "_"), &packages)?;
     let emulator = Emulator {
-        program: root.join("usr/bin").join(PROGRAM),
+        architecture,
+        program: root.join("usr/bin").join(architecture.emulator()),
         firmware: vec![root.join("usr/share/qemu"), "/usr/share/seabios".into()],
     };
     let printed = process::read(Command::new(&emulator.program).arg("--version"))?;

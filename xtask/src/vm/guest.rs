@@ -131,13 +131,16 @@ fn qemu(
     for directory in &emulator.firmware {
         command.arg("-L").arg(directory);
     }
-    command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", MEMORY]);
+    command.args(emulator.architecture.machine());
+    command.args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", MEMORY]);
     // virtiofsd reads and writes the guest's memory.
     command.args(["-object", &format!("memory-backend-memfd,id=memory,size={MEMORY},share=on")]);
     command.args(["-numa", "node,memdev=memory"]);
     command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(initramfs);
     // A kernel that panics restarts, and `-no-reboot` makes an end of that.
-    command.args(["-append", &format!("console=ttyS0 panic=-1 mitigations=off rdinit={PROGRAM} -- vm-guest")]);
+    let console_device = emulator.architecture.console();
+    command
+        .args(["-append", &format!("console={console_device} panic=-1 mitigations=off rdinit={PROGRAM} -- vm-guest")]);
     command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none"]);
     command.arg("-serial").arg(format!("file:{}", console.display()));
     command.arg("-chardev").arg(format!("socket,id=files,path={}", files.display()));

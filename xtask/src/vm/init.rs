@@ -19,7 +19,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::job::{Event, JOB, Job, MODULES, Outcome, PORT, Program, SHARE};
-use super::refusal;
+use super::{loopback, refusal};
 
 /// Between two looks at a child. The guest is slow enough.
 const POLL: Duration = Duration::from_millis(20);
@@ -100,11 +100,7 @@ impl Host {
         enter_root()?;
         let release = nix::sys::utsname::uname().context("uname")?.release().to_string_lossy().into_owned();
         self.tell(&Event::Booted { release })?;
-        let mut ip = Command::new("ip");
-        ip.args(["link", "set", "lo", "up"]);
-        if !job.finish(ip)?.status.success() {
-            bail!("`ip link set lo up` failed");
-        }
+        loopback::bring_up()?;
         let mut doctor = Command::new(&job.baton);
         doctor.args(["doctor", "--json"]);
         let Finished { status, stdout, stderr } = job.finish(doctor)?;
@@ -134,8 +130,8 @@ impl Host {
         for test in chosen {
             let start = Instant::now();
             self.tell(&Event::Begun { test: test.to_owned() })?;
-            let outcome = match program.skipped.iter().find(|(name, _)| name == test) {
-                Some((_, why)) => Outcome::Skipped(why.clone()),
+            let outcome = match program.skips(test) {
+                Some(why) => Outcome::Skipped(why.to_owned()),
                 None => job.one_test(program, test)?,
             };
             self.tell(&Event::Ended { outcome, seconds: start.elapsed().as_secs_f64() })?;
@@ -203,7 +199,7 @@ impl Job {
     fn wants(&self, program: &Program, test: &str) -> bool {
         let full = format!("{}::{test}", program.name);
         (self.filters.is_empty() || self.filters.iter().any(|filter| full.contains(filter)))
-            && (program.only.is_empty() || program.only.iter().any(|name| name == test))
+            && (program.has(test) || program.others.is_some())
     }
 
     /// Runs one test in a process of its own, whose exit status is the verdict.

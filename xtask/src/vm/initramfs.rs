@@ -1,6 +1,7 @@
 //! What a guest starts from: this program as its first process, the libraries that it is linked with, modules and a job.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
@@ -13,15 +14,21 @@ use crate::image;
 /// Where this program is in the guest.
 pub(super) const PROGRAM: &str = "/xtask";
 
-/// The archive.
-pub(super) fn write(kernel: &Unpacked, job: &Job) -> Result<Vec<u8>> {
+/// The archive. `init` is the first process' program, statically linked; without one, it is this program.
+pub(super) fn write(kernel: &Unpacked, init: Option<&Path>, job: &Job) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for directory in ["dev", "host", "layer", "modules", "new", "proc", "sys"] {
         archive.directory(directory);
     }
     // The kernel opens it for the first process before any file system is mounted.
     archive.device("dev/console", (5, 1));
-    add_program(&mut archive)?;
+    match init {
+        Some(init) => {
+            let bytes = fs::read(init).with_context(|| format!("failed to read {}", init.display()))?;
+            archive.file(relative(PROGRAM), &bytes);
+        }
+        None => add_program(&mut archive)?,
+    }
     let modules = modules::in_order(&kernel.modules)?;
     for Module { name, bytes } in &modules {
         archive.file(&format!("modules/{name}.ko"), bytes);

@@ -40,8 +40,23 @@ pub(super) struct Program {
     pub(super) path: PathBuf,
     /// If there are any, only these tests of it are run.
     pub(super) only: Vec<String>,
+    /// Why its other tests are skipped then; if there is no reason, nobody asked for them.
+    pub(super) others: Option<String>,
     /// Tests of it that cannot run in a guest, each with the reason.
     pub(super) skipped: Vec<(String, String)>,
+}
+
+impl Program {
+    /// Whether a test is among those of it that are run, unless it is skipped.
+    pub(super) fn has(&self, test: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| name == test)
+    }
+
+    /// Why a test is skipped, if it is.
+    pub(super) fn skips(&self, test: &str) -> Option<&str> {
+        let named = self.skipped.iter().find(|(name, _)| name == test).map(|(_, why)| why.as_str());
+        named.or_else(|| self.others.as_deref().filter(|_| !self.has(test)))
+    }
 }
 
 /// What a guest tells.

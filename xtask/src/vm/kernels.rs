@@ -2,6 +2,8 @@
 
 use clap::ValueEnum;
 
+use super::architecture::Architecture;
+
 /// How baton learns of reads: what `$BATON_HOOK` asks it for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Hook {
@@ -41,8 +43,8 @@ pub(super) struct Kernel {
     pub(super) name: &'static str,
     /// The Debian suite that it comes from.
     pub(super) suite: &'static str,
-    /// As Debian names it.
-    pub(super) architecture: &'static str,
+    /// What it runs on.
+    pub(super) architecture: Architecture,
     /// What it offers; nothing where baton is to refuse it.
     pub(super) hooks: &'static [Hook],
 }
@@ -57,13 +59,14 @@ impl Kernel {
 const BEFORE_6_3: &[Hook] = &[Hook::Fentry, Hook::Kprobe];
 const SINCE_6_3: &[Hook] = &[Hook::Fentry, Hook::Tracepoint, Hook::Kprobe];
 
-/// All of them, oldest first.
+/// All of them, oldest first; the one of another architecture last.
 pub(super) const KERNELS: &[Kernel] = &[
-    Kernel { name: "5.10", suite: "bullseye", architecture: "amd64", hooks: &[] },
-    Kernel { name: "6.1", suite: "bookworm", architecture: "amd64", hooks: BEFORE_6_3 },
-    Kernel { name: "6.12", suite: "bookworm-backports", architecture: "amd64", hooks: SINCE_6_3 },
-    Kernel { name: "trixie", suite: "trixie", architecture: "amd64", hooks: SINCE_6_3 },
-    Kernel { name: "sid", suite: "sid", architecture: "amd64", hooks: SINCE_6_3 },
+    Kernel { name: "5.10", suite: "bullseye", architecture: Architecture::Amd64, hooks: &[] },
+    Kernel { name: "6.1", suite: "bookworm", architecture: Architecture::Amd64, hooks: BEFORE_6_3 },
+    Kernel { name: "6.12", suite: "bookworm-backports", architecture: Architecture::Amd64, hooks: SINCE_6_3 },
+    Kernel { name: "trixie", suite: "trixie", architecture: Architecture::Amd64, hooks: SINCE_6_3 },
+    Kernel { name: "sid", suite: "sid", architecture: Architecture::Amd64, hooks: SINCE_6_3 },
+    Kernel { name: "arm64", suite: "trixie", architecture: Architecture::Arm64, hooks: SINCE_6_3 },
 ];
 
 /// What the test command runs.

@@ -20,8 +20,9 @@ pub(super) struct Unpacked {
 
 /// The newest kernel of its suite, fetched if it is not there yet.
 pub(super) fn obtain(kernel: &Kernel) -> Result<Unpacked> {
-    let suite = Suite::new(kernel.suite, kernel.architecture)?;
-    let metapackage = format!("linux-image-cloud-{}", kernel.architecture);
+    let architecture = kernel.architecture.debian();
+    let suite = Suite::new(kernel.suite, architecture)?;
+    let metapackage = format!("linux-image-cloud-{architecture}");
     let image = depended(&suite.description(&metapackage)?).into_iter().find(|name| name.starts_with("linux-image-"));
     let image = image.with_context(|| format!("{metapackage} of {} depends on no kernel", kernel.suite))?;
     let release = image.trim_start_matches("linux-image-").to_owned();

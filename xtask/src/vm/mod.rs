@@ -4,7 +4,9 @@
 //! QEMU emulates the machines in software, so that this works everywhere, if slowly. A guest sees the host's files through
 //! virtiofs, below a layer in its memory that takes all changes: so it runs the very programs that the host has.
 
+mod architecture;
 mod cpio;
+mod cross;
 mod emulator;
 mod guest;
 mod init;
@@ -12,31 +14,35 @@ mod initramfs;
 mod job;
 mod kernels;
 mod linux;
+mod loopback;
 mod modules;
 mod packages;
 mod programs;
 mod refusal;
 mod report;
+mod userland;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::geteuid;
 use serde_json::Value;
 
+pub(crate) use cross::{COMPILER, LIBRARY, TARGET};
 pub(crate) use guest::virtiofsd;
 pub(crate) use init::run as run_guest;
 
 use crate::setup::{self, Purpose};
 use crate::{document, interrupt, machine, say, workspace};
+use architecture::Architecture;
 use emulator::Emulator;
 use guest::Guest;
 use job::{Event, Job};
 use kernels::{Hook, KERNELS, Run};
-use programs::Choice;
 use report::Row;
+use userland::Userland;
 
 /// Whether the short set is part of `cargo xtask test`.
 pub(crate) const PART_OF_TEST: bool = false;
@@ -58,6 +64,9 @@ const SCALE: &str = "30";
 
 /// Of the host's environment, guests' programs get the search path only.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Tells the tests where C programs are that they then need not compile.
+const APPLICATIONS: &str = "BATON_TEST_APPS";
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Arguments {
@@ -97,23 +106,31 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     ensure!(geteuid().is_root(), "the guests see all of this machine's files, read-only: run this as root");
-    let (built, baton) = match &arguments.built {
-        Some(directory) => (programs::find(directory)?, given_baton()),
-        None => {
-            setup::run(&setup::Arguments::for_purpose(Purpose::Vm))?;
-            say::step("building baton and the end-to-end tests");
-            (programs::build()?, workspace::build_baton()?)
-        }
+    if arguments.built.is_none() {
+        setup::run(&setup::Arguments::for_purpose(Purpose::Vm))?;
+    }
+    let is_used = |architecture: &Architecture| runs.iter().any(|run| run.kernel.architecture == *architecture);
+    let prepare = |architecture| {
+        let userland = match &arguments.built {
+            Some(directory) => Userland::find(architecture, directory, arguments.short)?,
+            None => Userland::build(architecture, arguments.short)?,
+        };
+        Ok((emulator::obtain(architecture)?, userland))
     };
-    let rows = boot_each(&runs, arguments, &programs::choose(&built, arguments.short)?, &baton)?;
+    // All of them first: a mistake shows before anything boots.
+    let prepared = Architecture::ALL.into_iter().filter(is_used).map(prepare).collect::<Result<Vec<_>>>()?;
+    let mut rows = Vec::new();
+    for (emulator, userland) in &prepared {
+        rows.extend(boot_each(&runs, arguments, emulator, userland)?);
+    }
     conclude(&rows, arguments)
 }
 
 /// As [`run`], with what is built already. Returns the lines of the table, and whether all is well.
 pub(crate) fn run_short() -> Result<(Vec<String>, bool)> {
     let arguments = Arguments::short();
-    let choice = programs::choose(&programs::build()?, true)?;
-    let rows = boot_each(&chosen(&arguments)?, &arguments, &choice, &workspace::release("baton"))?;
+    let userland = Userland::own(&programs::build()?, workspace::release("baton"), true)?;
+    let rows = boot_each(&chosen(&arguments)?, &arguments, &emulator::obtain(Architecture::Amd64)?, &userland)?;
     Ok((report::table(&rows), rows.iter().all(Row::is_good)))
 }
 
@@ -132,7 +149,12 @@ fn list() {
     for kernel in KERNELS {
         let hooks: Vec<&str> = kernel.hooks.iter().map(|hook| hook.name()).collect();
         let what = if kernel.is_refused() { "to be refused: too old".to_owned() } else { hooks.join(", ") };
-        say::result(&format!("{:<8} Debian's {} ({}): {what}", kernel.name, kernel.suite, kernel.architecture));
+        say::result(&format!(
+            "{:<8} Debian's {} ({}): {what}",
+            kernel.name,
+            kernel.suite,
+            kernel.architecture.debian()
+        ));
     }
 }
 
@@ -140,14 +162,15 @@ fn given_baton() -> PathBuf {
     std::env::var_os("BATON_BIN").map_or_else(|| workspace::release("baton"), PathBuf::from)
 }
 
-fn boot_each(runs: &[Run], arguments: &Arguments, choice: &Choice, baton: &Path) -> Result<Vec<Row>> {
-    let emulator = emulator::obtain()?;
+/// Those of the runs that are of the emulator's architecture.
+fn boot_each(runs: &[Run], arguments: &Arguments, emulator: &Emulator, userland: &Userland) -> Result<Vec<Row>> {
+    let architecture = emulator.architecture;
     let mut rows = Vec::new();
-    for run in runs {
+    for run in runs.iter().filter(|run| run.kernel.architecture == architecture) {
         say::step(&format!("kernel {}", run.name()));
         let mut row = Row::new(run);
         let start = Instant::now();
-        if let Err(error) = follow(run, &emulator, arguments, choice, baton, &mut row) {
+        if let Err(error) = follow(run, emulator, arguments, userland, &mut row) {
             interrupt::check()?;
             row.broken = Some(format!("{error:#}"));
             say::failure(&error);
@@ -157,44 +180,39 @@ fn boot_each(runs: &[Run], arguments: &Arguments, choice: &Choice, baton: &Path)
         rows.push(row);
     }
     if !arguments.short {
-        for (program, why) in &choice.skipped {
-            say::result(&format!("tests of `{program}` are skipped in guests: {why}"));
+        for (program, why) in &userland.choice.skipped {
+            say::result(&format!("tests of `{program}` are skipped in {} guests: {why}", architecture.debian()));
         }
     }
     Ok(rows)
 }
 
 /// Boots a kernel and passes on what it tells.
-fn follow(
-    run: &Run,
-    emulator: &Emulator,
-    arguments: &Arguments,
-    choice: &Choice,
-    baton: &Path,
-    row: &mut Row,
-) -> Result<()> {
+fn follow(run: &Run, emulator: &Emulator, arguments: &Arguments, userland: &Userland, row: &mut Row) -> Result<()> {
     let kernel = linux::obtain(run.kernel)?;
     let mut environment = vec![
         ("PATH".to_owned(), PATH.to_owned()),
         ("HOME".to_owned(), "/root".to_owned()),
         ("LANG".to_owned(), "C.UTF-8".to_owned()),
-        ("BATON_BIN".to_owned(), baton.display().to_string()),
+        ("BATON_BIN".to_owned(), userland.baton.display().to_string()),
         ("BATON_TEST_SLOWNESS".to_owned(), SLOWNESS.to_owned()),
         ("BATON_TEST_SCALE".to_owned(), SCALE.to_owned()),
     ];
     environment.push(("BATON_PYTHON".to_owned(), python().display().to_string()));
+    let applications = userland.applications.as_ref();
+    environment.extend(applications.map(|directory| (APPLICATIONS.to_owned(), directory.display().to_string())));
     environment.extend(run.hook.map(|hook| ("BATON_HOOK".to_owned(), hook.name().to_owned())));
     let refused = run.kernel.is_refused();
     let job = Job {
         environment,
         directory: workspace::root().join("tests"),
-        baton: baton.to_owned(),
+        baton: userland.baton.clone(),
         refused,
-        programs: if refused { Vec::new() } else { choice.programs.clone() },
+        programs: if refused { Vec::new() } else { userland.choice.programs.clone() },
         filters: arguments.filter.clone(),
         limit_seconds: TEST.as_secs(),
     };
-    let initramfs = initramfs::write(&kernel, &job)?;
+    let initramfs = initramfs::write(&kernel, userland.init.as_deref(), &job)?;
     let logs = packages::directory().join("logs");
     fs::create_dir_all(&logs).with_context(|| format!("failed to make {}", logs.display()))?;
     let console = logs.join(format!("{}.log", run.name().replace(", ", "-").replace(' ', "-")));

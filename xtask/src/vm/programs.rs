@@ -78,6 +78,10 @@ const PROGRAMS: &[(&str, Treatment)] = &[
 /// What the short set runs of them: enough to see that requests are read, answers seen and headers inserted.
 const SHORT: &[(&str, &[&str])] = &[("relay_accuracy", &["c_with_kept_backend_connections", "python_threads"])];
 
+/// What runs in guests of another architecture: tests all of whose programs `cross` compiles.
+const CROSSED: &[(&str, &[&str])] = &[("relay_accuracy", &["c", "c_with_kept_backend_connections"])];
+const NOT_CROSSED: &str = "its programs are not cross-compiled";
+
 /// What is run, and what is not: names with reasons.
 #[derive(Debug)]
 pub(super) struct Choice {
@@ -100,9 +104,34 @@ pub(super) fn choose(built: &BTreeMap<String, PathBuf>, short: bool) -> Result<C
                     name: (*name).to_owned(),
                     path,
                     only: only.iter().map(ToString::to_string).collect(),
+                    others: None,
                     skipped: skipped.iter().map(|(test, why)| ((*test).to_owned(), (*why).to_owned())).collect(),
                 });
             }
+        }
+    }
+    Ok(choice)
+}
+
+/// The names of the test programs that are cross-compiled.
+pub(super) fn crossed() -> impl Iterator<Item = &'static str> {
+    CROSSED.iter().map(|(name, _)| *name)
+}
+
+/// The choice for guests of another architecture.
+pub(super) fn choose_crossed(built: &BTreeMap<String, PathBuf>) -> Result<Choice> {
+    let mut choice = Choice { programs: Vec::new(), skipped: Vec::new() };
+    for (name, treatment) in PROGRAMS {
+        match (CROSSED.iter().find(|(crossed, _)| crossed == name), treatment) {
+            (Some((_, tests)), _) => choice.programs.push(Program {
+                name: (*name).to_owned(),
+                path: built.get(*name).with_context(|| format!("there is no test program {name}"))?.clone(),
+                only: tests.iter().map(ToString::to_string).collect(),
+                others: Some(NOT_CROSSED.to_owned()),
+                skipped: Vec::new(),
+            }),
+            (None, Skipped(why)) => choice.skipped.push((name, why)),
+            (None, Runs(_)) => choice.skipped.push((name, NOT_CROSSED)),
         }
     }
     Ok(choice)
@@ -113,7 +142,12 @@ pub(super) fn build() -> Result<BTreeMap<String, PathBuf>> {
     let mut command = test::cargo_test();
     command.args(["--test", "*", "--no-run", "--message-format", "json-render-diagnostics"]).stdin(Stdio::null());
     let messages = process::read_aloud(&mut command).context("failed to build the end-to-end tests")?;
-    Ok(messages.lines().filter_map(executable).collect())
+    Ok(executables(&messages))
+}
+
+/// The test programs that cargo's messages name.
+pub(super) fn executables(messages: &str) -> BTreeMap<String, PathBuf> {
+    messages.lines().filter_map(executable).collect()
 }
 
 /// Cargo's messages: https://doc.rust-lang.org/cargo/reference/external-tools.html#artifact-messages
@@ -162,6 +196,22 @@ mod tests {
     fn the_short_set_is_part_of_the_whole() {
         for (name, _) in SHORT {
             assert!(PROGRAMS.iter().any(|(program, treatment)| program == name && matches!(treatment, Runs(_))));
+        }
+    }
+
+    #[test]
+    fn no_test_is_left_out_silently_on_another_architecture() {
+        let built = crossed().map(|name| (name.to_owned(), PathBuf::from(name))).collect();
+        let choice = choose_crossed(&built).expect("all are built");
+        assert_eq!(choice.programs.len() + choice.skipped.len(), PROGRAMS.len());
+        for program in choice.programs {
+            assert_eq!(program.skips("c_that_is_new"), Some(NOT_CROSSED));
+            let source = workspace::root().join(format!("tests/tests/{}.rs", program.name));
+            let source = std::fs::read_to_string(source).expect("the test program's source");
+            for test in &program.only {
+                assert!(source.contains(&format!("\nfn {test}()")), "{test} is no test");
+                assert_eq!(program.skips(test), None);
+            }
         }
     }
 
