@@ -40,12 +40,20 @@ pub struct Layout {
     pub file_flags: u32,
     /// `tcp_skb_cb.seq`, which is in `sk_buff.cb`
     pub skb_seq: u32,
+    /// `tcp_skb_cb.end_seq`, which is in `sk_buff.cb`
+    pub skb_end_seq: u32,
     /// `sk_psock.refcnt`
     pub psock_refs: u32,
     /// `sk_psock.ingress_msg`
     pub psock_ingress_msg: u32,
     /// `sk_psock.ingress_skb.qlen`
     pub psock_ingress_skb_len: u32,
+    /// `sk_psock.ingress_skb`
+    pub psock_ingress_skb: u32,
+    /// `sk_psock.ingress_skb.prev`
+    pub psock_ingress_skb_last: u32,
+    /// `sk_psock.msg_tot_len`; [`Self::NONE`] before 6.18.14
+    pub psock_ingress_len: u32,
     /// `cgroup.kn`
     pub cgroup_kn: u32,
     /// `cgroup.self.parent`
@@ -130,9 +138,13 @@ impl Layout {
         socket_flags: 0,
         file_flags: 0,
         skb_seq: 0,
+        skb_end_seq: 0,
         psock_refs: 0,
         psock_ingress_msg: 0,
         psock_ingress_skb_len: 0,
+        psock_ingress_skb: 0,
+        psock_ingress_skb_last: 0,
+        psock_ingress_len: 0,
         cgroup_kn: 0,
         cgroup_parent: 0,
         kernfs_node_id: 0,

@@ -31,6 +31,7 @@ pub mod prometheus;
 pub mod random;
 pub mod recorder;
 pub mod relay;
+pub mod rewind;
 pub mod scratch;
 pub mod servers;
 pub mod shop;

@@ -15,11 +15,13 @@ const CUT: u32 = 0xfff;
 /// (include/linux/netdevice.h, `GSO_MAX_SIZE`).
 const CUTS: u32 = (512 << 10) / CUT + 1;
 
-/// Passes a packet on, less what the application has read of it.
+/// Passes a packet on, less what the socket has received before.
 ///
-/// That can be so for the first packet only, if the socket became a member after
-/// somebody had read a part of it: the kernel moves whole packets to the other
-/// queue (net/ipv4/tcp.c, `tcp_read_skb`).
+/// The kernel moves whole packets to the other queue (net/ipv4/tcp.c, `tcp_read_skb`), where `recv()` would skip such
+/// bytes (`tcp_recvmsg_locked`). A packet begins with some
+/// - if the peer sends again what it believes to be lost, together with more (net/ipv4/tcp_input.c, `tcp_data_queue`,
+///   "Partial packet"; `tcp_ofo_queue`);
+/// - if the socket became a member after somebody had read a part of its first packet.
 #[stream_verdict]
 pub fn sk_skb_pass(ctx: SkBuffContext) -> u32 {
     // SAFETY: the context is valid.
@@ -28,12 +30,12 @@ pub fn sk_skb_pass(ctx: SkBuffContext) -> u32 {
         return SK_PASS;
     }
     let Some(tcp) = Tcp::new(sk.cast()) else { return SK_PASS };
-    let read = tcp.copied_seq().wrapping_sub(kernel::packet_seq(ctx.skb.skb));
+    let known = tcp.queued_seq().wrapping_sub(kernel::packet_seq(ctx.skb.skb));
     // Past the half of all sequence numbers is before the packet, as usual.
-    if read as i32 <= 0 || read >= ctx.len() {
+    if known as i32 <= 0 || known >= ctx.len() {
         return SK_PASS;
     }
-    let mut rest = read;
+    let mut rest = known;
     for _ in 0..CUTS {
         let cut = if rest > CUT { CUT } else { rest };
         if ctx.adjust_room(-(cut as i32), 0, 0).is_err() {

@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 
 use super::cgroup::Cgroup;
 use super::read;
+use crate::atomic;
 
 /// A TCP socket, as `struct tcp_sock`: a pointer whose type the verifier knows.
 #[derive(Clone, Copy)]
@@ -128,6 +129,28 @@ impl Tcp {
         let first: u64 = read(psock, offset!(psock_ingress_msg));
         let queued: u32 = read(psock, offset!(psock_ingress_skb_len));
         first != head || queued != 0
+    }
+
+    /// Sequence number after the last byte in the sockmap's own queues, or after the last one that was read where those
+    /// are empty.
+    ///
+    /// Nothing may be read, and nothing be put there, at the time: as in a program that sees what the socket receives.
+    #[inline(always)]
+    pub(crate) fn queued_seq(self) -> u32 {
+        let psock = self.psock();
+        let packets = psock as u64 + offset!(psock_ingress_skb) as u64;
+        let last: u64 = read(psock, offset!(psock_ingress_skb_last));
+        if last != packets {
+            let seq = read(last as *const c_void, offset!(skb_end_seq));
+            // A worker moves the packets from there to the messages. It has not freed the last one if that is still
+            // the last one.
+            if read::<u64>(psock, offset!(psock_ingress_skb_last)) == last {
+                return seq;
+            }
+        }
+        // The worker counts a message before it takes the packet away.
+        atomic::order();
+        self.copied_seq().wrapping_add(read(psock, offset!(psock_ingress_len)))
     }
 
     /// Whether somebody waits for the socket: an epoll instance that watches it,

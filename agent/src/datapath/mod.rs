@@ -17,6 +17,7 @@ pub(crate) mod messages;
 pub(crate) mod pins;
 pub(crate) mod pod;
 pub(crate) mod probe;
+mod rewind;
 pub(crate) mod selftest;
 pub(crate) mod statistics;
 mod tcp;

@@ -22,6 +22,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
 use super::load::Datapath;
 use super::pod::Raw;
+use super::rewind::rewind;
 use super::tcp;
 use super::workload::{SELF_TEST, addresses};
 use crate::failure::Failure;
@@ -80,6 +81,7 @@ fn examine(datapath: &mut Datapath) -> anyhow::Result<Finding> {
 
 fn receives_with_cure(datapath: &mut Datapath) -> anyhow::Result<Finding> {
     receives(datapath)?;
+    receives_once(datapath)?;
     if let Err(error) = joins_late(datapath) {
         tracing::warn!(error = format!("{error:#}"), "connections that are open already cannot be taken in");
         datapath.set_cut(false);
@@ -89,10 +91,35 @@ fn receives_with_cure(datapath: &mut Datapath) -> anyhow::Result<Finding> {
     Ok(Finding::Cured)
 }
 
+/// What the peer sends again, together with more, while it waits to be read: the sockmap's own queue takes whole packets.
+fn receives_once(datapath: &mut Datapath) -> anyhow::Result<()> {
+    const FIRST: usize = 2000;
+    const BACK: usize = 700;
+    let text = pattern(5000);
+    let mut pair = Pair::new(datapath)?;
+    pair.peer.write_all(&text[..FIRST])?;
+    wait_for_all(&pair.member, FIRST)?;
+    pair.peer = rewind(pair.peer, u32::try_from(BACK)?).context("failed to send bytes again (TCP_REPAIR)")?;
+    pair.peer.write_all(&text[FIRST - BACK..])?;
+    let mut received = vec![0; text.len()];
+    pair.member.read_exact(&mut received).context("reading what was sent again, and what came next")?;
+    let more = tcp::unread(&pair.member);
+    pair.leave(datapath)?;
+    if received != text || more != Some(0) {
+        return Err(Failure::SelfTest("a member received bytes twice that were sent twice".to_owned()).into());
+    }
+    Ok(())
+}
+
+/// Bytes without a short period.
+fn pattern(len: u32) -> Vec<u8> {
+    (0..len).map(|number| number.to_le_bytes()[0] ^ number.to_le_bytes()[1]).collect()
+}
+
 /// A socket of which a packet was read in part when it became a member.
 fn joins_late(datapath: &mut Datapath) -> anyhow::Result<()> {
     let mut pair = Pair::connect()?;
-    let text: Vec<u8> = (0..20_000u32).map(|number| number.to_le_bytes()[0] ^ number.to_le_bytes()[1]).collect();
+    let text = pattern(20_000);
     let mut received = vec![0; text.len()];
     // More than is cut off at once.
     let (first, rest) = received.split_at_mut(10_001);

@@ -145,13 +145,26 @@ pub(crate) fn cookie(socket: &impl AsRawFd) -> Option<u64> {
 }
 
 /// A socket option that is made of integers, if the kernel fills all of it.
-fn option<T: Copy>(socket: &impl AsRawFd, level: libc::c_int, name: libc::c_int) -> Option<T> {
+pub(super) fn option<T: Copy>(socket: &impl AsRawFd, level: libc::c_int, name: libc::c_int) -> Option<T> {
     let mut value = MaybeUninit::<T>::zeroed();
     let mut len = libc::socklen_t::try_from(size_of::<T>()).ok()?;
     // SAFETY: the kernel writes at most `len` bytes.
     let failed = unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut len) };
     // SAFETY: all of it was zeroed, and `T` is made of integers.
     (failed == 0 && len as usize == size_of::<T>()).then(|| unsafe { value.assume_init() })
+}
+
+/// Sets a socket option that is made of integers.
+pub(super) fn set_option<T: Copy>(
+    socket: &impl AsRawFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads at most `len` bytes, which are there.
+    let failed = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), len) };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Bytes that wait to be read.

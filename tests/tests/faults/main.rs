@@ -6,6 +6,7 @@ mod limits;
 mod neighbours;
 mod pressure;
 mod restarts;
+mod segments;
 mod sockets;
 mod surroundings;
 
