@@ -1,8 +1,13 @@
 //! What a task says: results on stdout, everything about its progress on stderr.
 
 use std::io::IsTerminal as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::Error;
+
+/// The steps so far, and when each began.
+static STEPS: Mutex<Vec<(Instant, String)>> = Mutex::new(Vec::new());
 
 /// One line of a result.
 #[expect(clippy::print_stdout, reason = "the one place that writes results")]
@@ -13,6 +18,20 @@ pub(crate) fn result(line: &str) {
 /// Begins a step that may take a while.
 pub(crate) fn step(text: &str) {
     eprintln!("{} {text}", paint(Colour::Bold, "==>", std::io::stderr().is_terminal()));
+    STEPS.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), text.to_owned()));
+}
+
+/// What the steps so far took, those of at least a second, a line each.
+pub(crate) fn durations() -> Vec<String> {
+    let steps = STEPS.lock().unwrap_or_else(PoisonError::into_inner);
+    let ends = steps.iter().skip(1).map(|(start, _)| *start).chain([Instant::now()]);
+    steps
+        .iter()
+        .zip(ends)
+        .map(|((start, text), end)| (end.duration_since(*start).as_secs(), text))
+        .filter(|(seconds, _)| *seconds > 0)
+        .map(|(seconds, text)| format!("{seconds:>5} s  {text}"))
+        .collect()
 }
 
 /// A line about the step at hand.

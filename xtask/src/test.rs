@@ -65,7 +65,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
     }
 
+    let durations = say::durations();
     say::step(&format!("finished after {} s", start.elapsed().as_secs()));
+    for line in &durations {
+        say::note(line);
+    }
     for line in &closing {
         say::result(line);
     }
