@@ -1,4 +1,4 @@
-// The benchmark's relay on net/http: case (e).
+// The benchmark's relay on net/http.
 package main
 
 import (
@@ -9,9 +9,17 @@ import (
 
 func main() {
 	backend := os.Getenv("BACKEND")
+	forward := os.Getenv("FORWARD")
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 	http.HandleFunc("/relay", func(writer http.ResponseWriter, request *http.Request) {
-		response, err := client.Get(backend + "/relay")
+		call, err := http.NewRequest("GET", backend+"/relay", nil)
+		if err != nil {
+			panic(err)
+		}
+		if value := request.Header.Get(forward); forward != "" && value != "" {
+			call.Header.Set(forward, value)
+		}
+		response, err := client.Do(call)
 		if err != nil {
 			http.Error(writer, err.Error(), http.StatusBadGateway)
 			return

@@ -1,12 +1,13 @@
-"""The benchmark's relay on FastAPI and httpx, run by uvicorn: case (d)."""
+"""The benchmark's relay on FastAPI and httpx, run by uvicorn."""
 import os
 from contextlib import asynccontextmanager
 
 import httpx
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse
 
 BACKEND = os.environ["BACKEND"]
+FORWARD = os.environ.get("FORWARD")
 
 
 @asynccontextmanager
@@ -20,5 +21,6 @@ app = FastAPI(lifespan=lifespan)
 
 
 @app.get("/relay", response_class=PlainTextResponse)
-async def relay():
-    return (await app.state.client.get("/relay")).text
+async def relay(request: Request):
+    own = {FORWARD: request.headers[FORWARD]} if FORWARD and FORWARD in request.headers else None
+    return (await app.state.client.get("/relay", headers=own)).text

@@ -1,11 +1,12 @@
-"""The benchmark's relay on Flask and requests, run by gunicorn: case (c)."""
+"""The benchmark's relay on Flask and requests, run by gunicorn."""
 import os
 import threading
 
 import requests
-from flask import Flask, Response
+from flask import Flask, Response, request
 
 BACKEND = os.environ["BACKEND"]
+FORWARD = os.environ.get("FORWARD")
 LOCAL = threading.local()
 app = Flask(__name__)
 
@@ -16,4 +17,5 @@ def relay():
         LOCAL.session = requests.Session()
         # No look at the environment's proxies: the backend is on the loopback interface.
         LOCAL.session.trust_env = False
-    return Response(LOCAL.session.get(BACKEND + "/relay").content, mimetype="text/plain")
+    own = {FORWARD: request.headers[FORWARD]} if FORWARD and FORWARD in request.headers else None
+    return Response(LOCAL.session.get(BACKEND + "/relay", headers=own).content, mimetype="text/plain")

@@ -108,7 +108,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     if arguments.applications.is_empty() && !arguments.dry {
         let (page, json) = documents();
-        document::record(&page, &table)?;
+        document::record(&page, "measured", &table)?;
         let record = serde_json::to_string_pretty(&Record { machine, found: &found })? + "\n";
         fs::write(&json, record).with_context(|| format!("failed to write {}", json.display()))?;
         say::note(&format!("{} and {} hold this result", page.display(), json.display()));

@@ -5,21 +5,19 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-const BEGIN: &str = "<!-- measured: begin -->\n";
-const END: &str = "<!-- measured: end -->";
-
-/// Puts `result` into the document's place for it.
-pub(crate) fn record(document: &Path, result: &[String]) -> Result<()> {
+/// Puts `result` into the document's place of this name.
+pub(crate) fn record(document: &Path, name: &str, result: &[String]) -> Result<()> {
     let text = fs::read_to_string(document).with_context(|| format!("failed to read {}", document.display()))?;
-    let text = replaced(&text, &result.join("\n"))
-        .with_context(|| format!("{} has no place for the result", document.display()))?;
+    let text = replaced(&text, name, &result.join("\n"))
+        .with_context(|| format!("{} has no place for what was {name}", document.display()))?;
     fs::write(document, text).with_context(|| format!("failed to write {}", document.display()))
 }
 
-fn replaced(text: &str, result: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{}\n\n{END}{after}", result.trim()))
+fn replaced(text: &str, name: &str, result: &str) -> Option<String> {
+    let (begin, end) = (format!("<!-- {name}: begin -->\n"), format!("<!-- {name}: end -->"));
+    let (before, rest) = text.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n{}\n\n{end}{after}", result.trim()))
 }
 
 #[cfg(test)]
@@ -30,7 +28,7 @@ mod tests {
     fn only_what_is_between_the_comments_changes() {
         let text = "a\n<!-- measured: begin -->\nold\n<!-- measured: end -->\nb\n";
         let expected = "a\n<!-- measured: begin -->\n\nnew\n\n<!-- measured: end -->\nb\n";
-        assert_eq!(replaced(text, "\nnew\n").as_deref(), Some(expected));
-        assert_eq!(replaced("a", "new"), None);
+        assert_eq!(replaced(text, "measured", "\nnew\n").as_deref(), Some(expected));
+        assert_eq!(replaced("a", "measured", "new"), None);
     }
 }

@@ -30,6 +30,16 @@ pub(crate) fn node() -> PathBuf {
     root().join("target/node")
 }
 
+/// Where the Node.js packages are that baton is compared with.
+pub(crate) fn observed_node() -> PathBuf {
+    root().join("target/node-observed")
+}
+
+/// The Python with the packages that baton is compared with.
+pub(crate) fn observed_venv() -> PathBuf {
+    root().join("target/venv-observed")
+}
+
 /// The Python with Flask, gunicorn and requests; `tests` looks for it at the same place.
 pub(crate) fn venv() -> PathBuf {
     root().join("target/venv")

@@ -9,10 +9,10 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::programs::{Forwarding, Program, Tools};
 use crate::cgroup::Cgroup;
-use crate::process::{self, Service};
-use crate::scratch::Scratch;
-use crate::{wait, workspace};
+use crate::process::Service;
+use crate::wait;
 
 /// How long a program may take until it listens.
 pub(super) const START: Duration = Duration::from_secs(30);
@@ -99,12 +99,13 @@ impl Case {
     pub(super) fn start(self, bench: &Bench<'_>, on: bool) -> Result<Stage> {
         let [port] = wait::free_ports()?;
         let program = match self {
-            Self::Relay | Self::Unselected | Self::Watched | Self::Stalled => bench.relay(port),
-            Self::Flask => bench.flask(port),
-            Self::Fastapi => bench.fastapi(port),
-            Self::Go => bench.go(port)?,
-            Self::Express => bench.express(port),
+            Self::Relay | Self::Unselected | Self::Watched | Self::Stalled => Program::Relay,
+            Self::Flask => Program::Flask,
+            Self::Fastapi => Program::Fastapi,
+            Self::Go => Program::Go,
+            Self::Express => Program::Express,
         };
+        let program = program.command(&bench.tools, port, bench.backend_port, Forwarding::Nobody)?;
         let mut stage = Stage {
             port,
             services: Vec::new(),
@@ -125,7 +126,7 @@ impl Case {
                 }
             }
             Some(baton) if self.is_selected() => {
-                stage.services.push(bench.launch(&stage.cgroup, "program", &under(baton, &program), port)?);
+                stage.services.push(bench.launch(&stage.cgroup, "program", &under(baton, HEADERS, &program), port)?);
                 stage.baton = stage.services.first().map(Service::pid);
             }
             Some(baton) => {
@@ -142,14 +143,12 @@ impl Case {
 
 /// What all runs share.
 pub(super) struct Bench<'a> {
-    /// This executable's release build.
-    pub(super) peer: PathBuf,
+    pub(super) tools: Tools<'a>,
     /// None when both sides are measured without baton.
     pub(super) baton: Option<PathBuf>,
     pub(super) backend_port: u16,
     /// Where backend and load generator run.
     pub(super) cgroup: Cgroup,
-    pub(super) scratch: &'a Scratch,
 }
 
 /// The running programs of one run. The services end before their cgroups go.
@@ -168,57 +167,9 @@ pub(super) struct Stage {
 }
 
 impl Bench<'_> {
-    fn relay(&self, port: u16) -> Command {
-        let mut command = Command::new(&self.peer);
-        let backend = format!("127.0.0.1:{}", self.backend_port);
-        command.args(["bench-peer", "relay", "--port", &port.to_string(), "--backend", &backend]);
-        command
-    }
-
-    fn flask(&self, port: u16) -> Command {
-        let mut command = Command::new(workspace::venv().join("bin/python"));
-        command.args(["-m", "gunicorn", "--worker-class", "gthread", "--workers", "1", "--threads", "8"]);
-        command.args(["--log-level", "warning", "--bind", &format!("127.0.0.1:{port}"), "--chdir"]);
-        command.arg(workspace::root().join("xtask/bench")).arg("relay_flask:app");
-        command.env("BACKEND", format!("http://127.0.0.1:{}", self.backend_port));
-        command.env("PYTHONDONTWRITEBYTECODE", "1");
-        command
-    }
-
-    fn fastapi(&self, port: u16) -> Command {
-        let mut command = Command::new(workspace::venv().join("bin/python"));
-        command.args(["-m", "uvicorn", "relay_fastapi:app", "--loop", "uvloop", "--http", "h11"]);
-        command.args(["--log-level", "warning", "--port", &port.to_string(), "--app-dir"]);
-        command.arg(workspace::root().join("xtask/bench")).env("PYTHONDONTWRITEBYTECODE", "1");
-        self.with_backend(command, port)
-    }
-
-    fn go(&self, port: u16) -> Result<Command> {
-        let program = self.scratch.join("relay-go");
-        if !program.is_file() {
-            let mut build = Command::new("go");
-            build.args(["build", "-o"]).arg(&program).arg(workspace::root().join("xtask/bench/relay.go"));
-            build.env("GOCACHE", workspace::root().join("target/go-cache")).env("GO111MODULE", "off");
-            process::read(&mut build).context("Go could not build the relay")?;
-        }
-        Ok(self.with_backend(Command::new(program), port))
-    }
-
-    fn express(&self, port: u16) -> Command {
-        let mut command = Command::new("node");
-        command.arg(workspace::root().join("xtask/bench/relay_express.js"));
-        command.env("NODE_PATH", workspace::node().join("node_modules")).env("NODE_ENV", "production");
-        self.with_backend(command, port)
-    }
-
-    fn with_backend(&self, mut command: Command, port: u16) -> Command {
-        command.env("BACKEND", format!("http://127.0.0.1:{}", self.backend_port)).env("PORT", port.to_string());
-        command
-    }
-
     /// Starts a program in `cgroup` and waits until it listens.
     pub(super) fn launch(&self, cgroup: &Cgroup, name: &str, command: &Command, port: u16) -> Result<Service> {
-        let log = self.scratch.join(&format!("{name}-{port}.log"));
+        let log = self.tools.scratch.join(&format!("{name}-{port}.log"));
         let mut service = Service::start(name, cgroup.wrap(command).stdout(Stdio::null()), &log)?;
         wait::until_listening(&mut service, port, START)?;
         Ok(service)
@@ -229,12 +180,12 @@ impl Bench<'_> {
         let mut command = Command::new(baton);
         command.args(["run", "--headers", HEADERS, "--cgroup"]).arg(workload);
         command.arg("--socket").arg(self.socket(port));
-        let said = self.scratch.join(&format!("baton-{port}.out"));
+        let said = self.tools.scratch.join(&format!("baton-{port}.out"));
         let stdout = File::create(&said).with_context(|| format!("failed to create {}", said.display()))?;
         let mut service = Service::start(
             "baton",
             cgroup.wrap(&command).stdout(stdout),
-            &self.scratch.join(&format!("baton-{port}.log")),
+            &self.tools.scratch.join(&format!("baton-{port}.log")),
         )?;
         wait::until("waiting for `baton run` to be ready", START, || {
             service.check_alive()?;
@@ -245,7 +196,7 @@ impl Bench<'_> {
 
     /// The control socket of the daemon that follows the program at `port`.
     fn socket(&self, port: u16) -> PathBuf {
-        self.scratch.join(&format!("baton-{port}.sock"))
+        self.tools.scratch.join(&format!("baton-{port}.sock"))
     }
 
     /// Starts the client that watches the daemon of the program at `port`.
@@ -255,20 +206,20 @@ impl Bench<'_> {
             watch.args(["watch", "--json"]);
             watch
         } else {
-            let mut stall = Command::new(&self.peer);
+            let mut stall = Command::new(&self.tools.peer);
             stall.args(["bench-peer", "stall"]);
             stall
         };
         command.arg("--socket").arg(self.socket(port));
-        let log = self.scratch.join(&format!("client-{port}.log"));
+        let log = self.tools.scratch.join(&format!("client-{port}.log"));
         Service::start("client", self.cgroup.wrap(&command).stdout(Stdio::null()), &log)
     }
 }
 
-/// The same command under `baton exec`.
-fn under(baton: &Path, program: &Command) -> Command {
+/// The same command under `baton exec`, which carries these headers.
+pub(super) fn under(baton: &Path, headers: &str, program: &Command) -> Command {
     let mut command = Command::new(baton);
-    command.args(["exec", "--headers", HEADERS, "--"]);
+    command.args(["exec", "--headers", headers, "--"]);
     command.arg(program.get_program()).args(program.get_args());
     command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command

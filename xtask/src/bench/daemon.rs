@@ -55,6 +55,15 @@ fn resident(pid: u32) -> Result<u64> {
     Ok(kibibytes * 1024)
 }
 
+/// Resident memory of all processes of a cgroup and of those below it, in bytes.
+pub(super) fn resident_of_all(cgroup: &Path) -> u64 {
+    let processes = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    // A process that has just ended has none.
+    let own: u64 = processes.lines().filter_map(|pid| resident(pid.parse().ok()?).ok()).sum();
+    let below = fs::read_dir(cgroup).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir());
+    own + below.map(|entry| resident_of_all(&entry.path())).sum::<u64>()
+}
+
 /// Bytes by map id: a map may be open more than once.
 fn maps(pid: u32) -> Result<BTreeMap<u64, u64>> {
     let directory = format!("/proc/{pid}/fdinfo");

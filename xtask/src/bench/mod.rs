@@ -2,8 +2,10 @@
 //! sides alike.
 
 mod case;
+mod compare;
 mod daemon;
 pub(crate) mod peer;
+mod programs;
 mod report;
 mod spread;
 
@@ -12,6 +14,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+use clap::Subcommand;
 
 use crate::cgroup::Cgroup;
 use crate::scratch::Scratch;
@@ -20,6 +23,7 @@ use crate::{document, process, say, wait, workspace};
 use case::{Bench, Case, Stage};
 use daemon::Footprint;
 use peer::Measured;
+use programs::Tools;
 use report::{CaseReport, Pair, Report};
 
 const CONNECTIONS: &str = "8";
@@ -31,7 +35,10 @@ const APART: usize = 4;
 const STARTS: usize = 10;
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    task: Option<Task>,
     /// Pairs of one measurement without and one with baton; every other pair starts with baton
     #[arg(long, default_value_t = 100)]
     pairs: usize,
@@ -55,7 +62,16 @@ pub(crate) struct Arguments {
     record: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// baton against what else a user could pick
+    Compare(compare::Arguments),
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(Task::Compare(arguments)) = &arguments.task {
+        return compare::run(arguments);
+    }
     if arguments.pairs == 0 || arguments.rounds == 0 || arguments.seconds <= 0.0 {
         bail!("nothing to measure: --pairs and --rounds must be at least 1 and --seconds more than 0");
     }
@@ -68,11 +84,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let scratch = Scratch::new("bench")?;
     let [backend_port] = wait::free_ports()?;
     let bench = Bench {
-        peer: workspace::release("xtask"),
+        tools: Tools {
+            peer: workspace::release("xtask"),
+            python: workspace::venv(),
+            node: workspace::node(),
+            scratch: &scratch,
+        },
         baton,
         backend_port,
         cgroup: Cgroup::new("bench-peers")?,
-        scratch: &scratch,
     };
     let report = measure_all(&bench, arguments)?;
     for line in report.markdown() {
@@ -85,7 +105,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     if arguments.record {
         let page = workspace::root().join("docs/BENCHMARKS.md");
-        document::record(&page, &report.markdown())?;
+        document::record(&page, "measured", &report.markdown())?;
         say::note(&format!("{} and {} hold this result", page.display(), json().display()));
     }
     report.refuse_wrong_contexts()
@@ -107,7 +127,7 @@ fn warn_when_busy() {
 }
 
 fn measure_all(bench: &Bench<'_>, arguments: &Arguments) -> Result<Report> {
-    let mut command = Command::new(&bench.peer);
+    let mut command = Command::new(&bench.tools.peer);
     command.args(["bench-peer", "backend", "--port", &bench.backend_port.to_string()]);
     let _backend = bench.launch(&bench.cgroup, "backend", &command, bench.backend_port)?;
 
@@ -174,7 +194,7 @@ fn pair(is_swapped: bool, mut measure: impl FnMut(bool) -> Result<Measured>) -> 
 
 /// One measurement.
 fn load(bench: &Bench<'_>, stage: &mut Stage, seconds: f64, footprint: &mut Option<Footprint>) -> Result<Measured> {
-    let mut command = Command::new(&bench.peer);
+    let mut command = Command::new(&bench.tools.peer);
     command.args(["bench-peer", "load", "--target", &format!("127.0.0.1:{}", stage.port)]);
     command.args(["--connections", CONNECTIONS, "--warm-up-seconds", &WARM_UP_SECONDS.to_string()]);
     command.args(["--seconds", &seconds.to_string(), "--observe"]).arg(stage.cgroup.path());

@@ -43,6 +43,8 @@ pub(crate) enum Purpose {
     Vm,
     /// `cargo xtask bench`
     Bench,
+    /// `cargo xtask bench compare`
+    Compare,
     /// `cargo xtask chart`
     Chart,
 }
@@ -53,7 +55,7 @@ impl Purpose {
         match self {
             Self::Chart => false,
             Self::Demo => !prebuilt::is_here(),
-            Self::Build | Self::Test | Self::TestWithoutCluster | Self::Vm | Self::Bench => true,
+            Self::Build | Self::Test | Self::TestWithoutCluster | Self::Vm | Self::Bench | Self::Compare => true,
         }
     }
 
@@ -67,12 +69,12 @@ impl Purpose {
 
     /// Whether packages of PyPI are used.
     fn uses_python(self) -> bool {
-        matches!(self, Self::Test | Self::TestWithoutCluster | Self::Vm | Self::Bench | Self::Chart)
+        matches!(self, Self::Test | Self::TestWithoutCluster | Self::Vm | Self::Bench | Self::Compare | Self::Chart)
     }
 
     /// Whether packages of npm and crates of a program under test are used.
     fn uses_packages(self) -> bool {
-        matches!(self, Self::Test | Self::TestWithoutCluster | Self::Vm | Self::Bench)
+        matches!(self, Self::Test | Self::TestWithoutCluster | Self::Vm | Self::Bench | Self::Compare)
     }
 }
 
@@ -114,10 +116,12 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<Vec<anyhow::Error>> {
         problems.extend(rust::ensure_linker(&llvm).err());
     }
     if purpose.uses_python() {
-        problems.extend(python::ensure_venv().err());
+        let environment = if purpose == Purpose::Compare { python::OBSERVED } else { python::USUAL };
+        problems.extend(environment.ensure().err());
     }
     if purpose.uses_packages() {
-        problems.extend(node::ensure_modules().err());
+        let packages = if purpose == Purpose::Compare { node::OBSERVED } else { node::USUAL };
+        problems.extend(packages.ensure().err());
         problems.extend(rust::ensure_app().err());
     }
     interrupt::check()?;

@@ -12,11 +12,21 @@ struct Program {
     purposes: &'static [Purpose],
 }
 
-const PYTHON: &[Purpose] =
-    &[Purpose::Demo, Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm, Purpose::Bench, Purpose::Chart];
-const VENV: &[Purpose] = &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm, Purpose::Bench, Purpose::Chart];
+const PYTHON: &[Purpose] = &[
+    Purpose::Demo,
+    Purpose::Test,
+    Purpose::TestWithoutCluster,
+    Purpose::Vm,
+    Purpose::Bench,
+    Purpose::Compare,
+    Purpose::Chart,
+];
+const VENV: &[Purpose] =
+    &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm, Purpose::Bench, Purpose::Compare, Purpose::Chart];
 const SHOWN: &[Purpose] = &[Purpose::Demo, Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm];
-const MEASURED: &[Purpose] = &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm, Purpose::Bench];
+const JAVA: &[Purpose] = &[Purpose::Demo, Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm, Purpose::Compare];
+const MEASURED: &[Purpose] =
+    &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm, Purpose::Bench, Purpose::Compare];
 const TESTED: &[Purpose] = &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm];
 const CLUSTERED: &[Purpose] = &[Purpose::Test];
 const EMULATED: &[Purpose] =
@@ -34,7 +44,7 @@ const PROGRAMS: &[Program] = &[
         purposes: TESTED,
     },
     // The compiler, because the demo and the tests start from source.
-    Program { packages: &["default-jdk-headless"], present: || has("java") && has("javac"), purposes: SHOWN },
+    Program { packages: &["default-jdk-headless"], present: || has("java") && has("javac"), purposes: JAVA },
     Program { packages: &["gcc", "libc6-dev"], present: has_c_compiler, purposes: SHOWN },
     // libFuzzer is C++.
     Program { packages: &["g++"], present: || has("g++") || has("c++"), purposes: TESTED },
@@ -54,6 +64,7 @@ const PROGRAMS: &[Program] = &[
     Program { packages: &["nodejs"], present: || has("node"), purposes: MEASURED },
     Program { packages: &["npm"], present: || has("npm"), purposes: MEASURED },
     Program { packages: &["golang-go"], present: || has("go"), purposes: MEASURED },
+    Program { packages: &["haproxy"], present: || has("haproxy"), purposes: &[Purpose::Compare] },
     Program { packages: &["nginx-light"], present: || has("nginx"), purposes: TESTED },
     Program { packages: &["redis-server"], present: || has("redis-server"), purposes: TESTED },
     Program { packages: &["postgresql"], present: has_postgres, purposes: TESTED },
@@ -105,7 +116,7 @@ fn has_c_compiler() -> bool {
 
 fn has_venv() -> bool {
     // A finished virtual environment needs no module to make one.
-    super::python::venv_is_current() || has_module("python3", &["-c", "import venv, ensurepip"])
+    super::python::USUAL.is_current() || has_module("python3", &["-c", "import venv, ensurepip"])
 }
 
 fn has_php_fpm() -> bool {

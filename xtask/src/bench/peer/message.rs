@@ -6,8 +6,8 @@ pub(super) fn head_length(bytes: &[u8]) -> Option<usize> {
     bytes.windows(END.len()).position(|four| four == END).map(|at| at + END.len())
 }
 
-/// The length of the whole response at the start of `bytes`, once its head is complete.
-pub(super) fn response_length(bytes: &[u8]) -> Option<usize> {
+/// The length of the whole message at the start of `bytes`, once its head is complete.
+pub(super) fn length(bytes: &[u8]) -> Option<usize> {
     let head = head_length(bytes)?;
     let body = header(&bytes[..head], "content-length")
         .and_then(|value| std::str::from_utf8(value).ok()?.parse::<usize>().ok());
@@ -30,9 +30,9 @@ mod tests {
     const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-LENGTH:  3\r\n\r\nabc";
 
     #[test]
-    fn a_response_is_its_head_and_its_content_length() {
-        assert_eq!(response_length(RESPONSE), Some(RESPONSE.len()));
-        assert_eq!(response_length(&RESPONSE[..30]), None);
+    fn a_message_is_its_head_and_its_content_length() {
+        assert_eq!(length(RESPONSE), Some(RESPONSE.len()));
+        assert_eq!(length(&RESPONSE[..30]), None);
     }
 
     #[test]

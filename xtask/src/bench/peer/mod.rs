@@ -15,16 +15,23 @@ use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
 pub(super) use load::Measured;
+pub(super) use load::REQUEST_LINES;
 
-/// The header whose value the load generator varies, and the backend sends back.
-const ID: &str = "x-telepresence-id";
+/// The header whose value the load generator varies, and the backend sends back, if none is named.
+const HEADER: &str = "x-telepresence-id";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Peer {
-    /// Answers each request with the value of its x-telepresence-id
+    /// Answers each request with the value of one of its headers
     Backend {
         #[arg(long)]
         port: u16,
+        /// That header
+        #[arg(long, default_value = HEADER)]
+        header: String,
+        /// Bytes of each answer's body
+        #[arg(long, default_value_t = 64)]
+        body: usize,
     },
     /// Does nothing but relay: one thread and one connection to the backend per client connection
     Relay {
@@ -32,6 +39,9 @@ pub(crate) enum Peer {
         port: u16,
         #[arg(long)]
         backend: SocketAddr,
+        /// Copies this header of each request to its own
+        #[arg(long)]
+        forward: Option<String>,
     },
     /// Asks a daemon for flow events, and never reads them
     Stall {
@@ -51,6 +61,15 @@ pub(crate) enum Peer {
         warm_up_seconds: f64,
         #[arg(long)]
         seconds: f64,
+        /// The header whose value is another one in each request
+        #[arg(long, default_value = HEADER)]
+        header: String,
+        /// Header lines of each request
+        #[arg(long, default_value_t = REQUEST_LINES)]
+        lines: usize,
+        /// A new connection for each request
+        #[arg(long)]
+        fresh: bool,
         /// The cgroup directory whose CPU time counts
         #[arg(long)]
         observe: PathBuf,
@@ -67,16 +86,21 @@ fn stall(socket: &Path) -> Result<()> {
 
 pub(crate) fn run(peer: Peer) -> Result<()> {
     match peer {
-        Peer::Backend { port } => backend::run(port),
-        Peer::Relay { port, backend } => relay::run(port, backend),
+        Peer::Backend { port, header, body } => backend::run(port, &header, body),
+        Peer::Relay { port, backend, forward } => relay::run(port, backend, forward),
         Peer::Stall { socket } => stall(&socket),
-        Peer::Load { target, connections, rate, warm_up_seconds, seconds, observe } => load::run(&load::Plan {
-            target,
-            connections,
-            rate,
-            warm_up: Duration::from_secs_f64(warm_up_seconds),
-            measured: Duration::from_secs_f64(seconds),
-            observe,
-        }),
+        Peer::Load { target, connections, rate, warm_up_seconds, seconds, header, lines, fresh, observe } => {
+            load::run(&load::Plan {
+                target,
+                connections,
+                rate,
+                warm_up: Duration::from_secs_f64(warm_up_seconds),
+                measured: Duration::from_secs_f64(seconds),
+                header,
+                lines,
+                fresh,
+                observe,
+            })
+        }
     }
 }

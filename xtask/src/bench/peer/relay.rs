@@ -2,19 +2,21 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 
 use super::message;
 
-pub(super) fn run(port: u16, backend: SocketAddr) -> Result<()> {
+pub(super) fn run(port: u16, backend: SocketAddr, forward: Option<String>) -> Result<()> {
+    let forward: Option<Arc<str>> = forward.map(Arc::from);
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| format!("failed to listen on port {port}"))?;
     for client in listener.incoming() {
-        let client = client?;
+        let (client, forward) = (client?, forward.clone());
         thread::spawn(move || {
-            if let Err(error) = serve(client, backend) {
+            if let Err(error) = serve(client, backend, forward.as_deref()) {
                 eprintln!("relay: {error:#}");
             }
         });
@@ -22,7 +24,7 @@ pub(super) fn run(port: u16, backend: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-fn serve(mut client: TcpStream, backend: SocketAddr) -> Result<()> {
+fn serve(mut client: TcpStream, backend: SocketAddr, forward: Option<&str>) -> Result<()> {
     let mut upstream = TcpStream::connect(backend).context("failed to connect to the backend")?;
     client.set_nodelay(true)?;
     upstream.set_nodelay(true)?;
@@ -41,11 +43,17 @@ fn serve(mut client: TcpStream, backend: SocketAddr) -> Result<()> {
         outbound.clear();
         outbound.extend_from_slice(b"GET ");
         outbound.extend_from_slice(path);
-        outbound.extend_from_slice(b" HTTP/1.1\r\nHost: backend\r\nUser-Agent: relay\r\nAccept: */*\r\n\r\n");
+        outbound.extend_from_slice(b" HTTP/1.1\r\nHost: backend\r\nUser-Agent: relay\r\nAccept: */*\r\n");
+        if let Some((name, value)) = forward.and_then(|name| Some((name, message::header(&request, name)?))) {
+            for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+                outbound.extend_from_slice(part);
+            }
+        }
+        outbound.extend_from_slice(b"\r\n");
         upstream.write_all(&outbound)?;
 
         answer.clear();
-        while message::response_length(&answer).is_none_or(|length| answer.len() < length) {
+        while message::length(&answer).is_none_or(|length| answer.len() < length) {
             if read(&mut upstream, &mut answer)? == 0 {
                 bail!("the backend closed the connection");
             }

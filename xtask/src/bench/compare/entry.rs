@@ -1,0 +1,131 @@
+//! A contender that runs: the program, and what brings the header on.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+
+use super::contest::{Contender, Contest};
+use crate::bench::case::{START, under};
+use crate::bench::daemon;
+use crate::bench::peer::Measured;
+use crate::bench::programs::{Forwarding, Tools};
+use crate::cgroup::Cgroup;
+use crate::process::{self, Service};
+use crate::wait;
+
+/// The header that is carried. OpenTelemetry carries no other one that holds what one likes.
+pub(super) const HEADER: &str = "baggage";
+
+/// What all contenders share.
+pub(super) struct Arena<'a> {
+    pub(super) tools: Tools<'a>,
+    pub(super) baton: std::path::PathBuf,
+    /// Where the load generator, the backends and the collector run.
+    pub(super) peers: Cgroup,
+    pub(super) collector: u16,
+}
+
+/// One measurement's load.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    pub(super) seconds: f64,
+    pub(super) warm_up: f64,
+    /// Requests a second; as many as go if none.
+    pub(super) rate: Option<f64>,
+}
+
+/// The services end before their cgroup goes.
+pub(super) struct Entry {
+    pub(super) contender: Contender,
+    /// Milliseconds from the start of everything to the first connection that is accepted.
+    pub(super) start_ms: f64,
+    services: Vec<Service>,
+    cgroup: Cgroup,
+    port: u16,
+}
+
+impl Arena<'_> {
+    /// Starts what answers requests with the header that they carry.
+    pub(super) fn backend(&self, body: usize) -> Result<(Service, u16)> {
+        let [port] = wait::free_ports()?;
+        let mut command = Command::new(&self.tools.peer);
+        command.args(["bench-peer", "backend", "--header", HEADER]);
+        command.args(["--port", &port.to_string(), "--body", &body.to_string()]);
+        Ok((self.launch(&self.peers, "backend", &command, port)?, port))
+    }
+
+    /// Starts a contender and waits until it listens.
+    pub(super) fn enter(&self, contest: &Contest, contender: Contender, backend: u16) -> Result<Entry> {
+        let [port, inner, outer] = wait::free_ports()?;
+        let cgroup = Cgroup::new(&format!("bench-entry-{port}"))?;
+        let (begun, mut services) = (Instant::now(), Vec::new());
+        let forwarding = match contender {
+            Contender::Nothing | Contender::Baton | Contender::Proxy => Forwarding::Nobody,
+            Contender::Code => Forwarding::Code(HEADER),
+            Contender::OpenTelemetry => Forwarding::OpenTelemetry { collector: None },
+            Contender::OpenTelemetryExporting => Forwarding::OpenTelemetry { collector: Some(self.collector) },
+        };
+        let command = |port, backend| contest.program.command(&self.tools, port, backend, forwarding);
+        match contender {
+            Contender::Proxy => {
+                services.push(self.launch(&cgroup, "program", &command(inner, outer)?, inner)?);
+                services.push(self.proxy(&cgroup, [port, inner], [outer, backend])?);
+            }
+            Contender::Baton => {
+                let program = under(&self.baton, &[HEADER, "traceparent"].join(","), &command(port, backend)?);
+                services.push(self.launch(&cgroup, "program", &program, port)?);
+            }
+            _ => services.push(self.launch(&cgroup, "program", &command(port, backend)?, port)?),
+        }
+        let start_ms = begun.elapsed().as_secs_f64() * 1e3;
+        Ok(Entry { contender, start_ms, services, cgroup, port })
+    }
+
+    /// HAProxy, from the first port of each pair to the second.
+    fn proxy(&self, cgroup: &Cgroup, inbound: [u16; 2], outbound: [u16; 2]) -> Result<Service> {
+        let mut text =
+            "defaults\n mode http\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n".to_owned();
+        for (name, [from, to]) in [("inbound", inbound), ("outbound", outbound)] {
+            text.push_str(&format!("listen {name}\n bind 127.0.0.1:{from}\n server to 127.0.0.1:{to}\n"));
+        }
+        let file = self.tools.scratch.join(&format!("haproxy-{}.cfg", inbound[0]));
+        fs::write(&file, text).with_context(|| format!("failed to write {}", file.display()))?;
+        let mut command = Command::new("haproxy");
+        command.args(["-db", "-q", "-f"]).arg(&file);
+        self.launch(cgroup, "haproxy", &command, inbound[0])
+    }
+
+    fn launch(&self, cgroup: &Cgroup, name: &str, command: &Command, port: u16) -> Result<Service> {
+        let log = self.tools.scratch.join(&format!("{name}-{port}.log"));
+        let mut service = Service::start(name, cgroup.wrap(command).stdout(Stdio::null()), &log)?;
+        wait::until_listening(&mut service, port, START)?;
+        Ok(service)
+    }
+
+    /// One measurement of a contender.
+    pub(super) fn measure(&self, contest: &Contest, entry: &mut Entry, load: Load) -> Result<Measured> {
+        let shape = contest.shape;
+        let mut command = Command::new(&self.tools.peer);
+        command.args(["bench-peer", "load", "--header", HEADER, "--target", &format!("127.0.0.1:{}", entry.port)]);
+        command.args(["--connections", &shape.connections.to_string(), "--lines", &shape.lines.to_string()]);
+        command.args(["--seconds", &load.seconds.to_string(), "--warm-up-seconds", &load.warm_up.to_string()]);
+        command.args(shape.fresh.then_some("--fresh"));
+        command.args(load.rate.map(|rate| format!("--rate={rate}")));
+        command.arg("--observe").arg(entry.cgroup.path());
+        let printed = process::read(&mut self.peers.wrap(&command))
+            .with_context(|| format!("{} with {}", contest.title, entry.contender.name()))?;
+        for service in &mut entry.services {
+            service.check_alive()?;
+        }
+        serde_json::from_str(&printed).context("the load generator printed no measurement")
+    }
+}
+
+impl Entry {
+    /// Resident memory of everything that was started for it, in bytes.
+    pub(super) fn memory(&self) -> u64 {
+        daemon::resident_of_all(self.cgroup.path())
+    }
+}
