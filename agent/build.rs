@@ -1,5 +1,5 @@
-//! Puts the eBPF object into `OUT_DIR/baton-ebpf`: built from source where
-//! rust-src and bpf-linker are there, else the committed one.
+//! Puts the eBPF object into `OUT_DIR/baton-ebpf`: built from source where rust-src and bpf-linker are there, else the
+//! committed one. `BATON_EBPF=prebuilt` asks for that: each of cargo's profiles would build it once more.
 
 use std::env;
 use std::fmt::Write as _;
@@ -18,15 +18,15 @@ fn main() -> anyhow::Result<()> {
         println!("cargo:rerun-if-changed={path}");
     }
     println!("cargo:rerun-if-env-changed=PATH");
-    let origin = match missing_tool() {
-        None => {
-            build_from_source()?;
-            "source"
-        }
-        Some(missing) => {
-            copy_prebuilt(missing)?;
-            "prebuilt"
-        }
+    println!("cargo:rerun-if-env-changed=BATON_EBPF");
+    let wants_prebuilt = env::var_os("BATON_EBPF").is_some_and(|value| value == "prebuilt");
+    let missing = if wants_prebuilt { None } else { missing_tool() };
+    let origin = if wants_prebuilt || missing.is_some() {
+        copy_prebuilt(missing)?;
+        "prebuilt"
+    } else {
+        build_from_source()?;
+        "source"
     };
     println!("cargo:rustc-env=BATON_EBPF_ORIGIN={origin}");
     Ok(())
@@ -51,13 +51,16 @@ fn out_dir() -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set")?))
 }
 
-fn copy_prebuilt(missing: &str) -> anyhow::Result<()> {
+fn copy_prebuilt(missing: Option<&str>) -> anyhow::Result<()> {
     let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
     let object = PathBuf::from(format!("{ROOT}/prebuilt/baton-ebpf.{arch}.o"));
     if !object.is_file() {
+        let missing = missing.unwrap_or("what it takes to build one");
         bail!("{missing} is not installed and there is no prebuilt object for {arch}; `cargo xtask setup` installs it");
     }
-    println!("cargo:warning={missing} is not installed: using the prebuilt eBPF object for {arch}");
+    if let Some(missing) = missing {
+        println!("cargo:warning={missing} is not installed: using the prebuilt eBPF object for {arch}");
+    }
     fs::copy(&object, out_dir()?.join("baton-ebpf")).with_context(|| format!("failed to copy {}", object.display()))?;
     Ok(())
 }

@@ -41,11 +41,11 @@ pub(super) fn skip(window: &Window, names: &Names, start: u32, end: u32) -> u32 
             break;
         }
         line = next;
+        at = next.wrapping_add(BEGINNING);
         // Where this is the end, what is found beyond it changes nothing.
         if may_matter(window, names, next, bytes >> 16) {
             break;
         }
-        at = next.wrapping_add(BEGINNING);
     }
     line
 }

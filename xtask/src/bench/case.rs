@@ -3,19 +3,16 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use serde::Serialize;
 
 use super::programs::{Forwarding, Program, Tools};
+use super::{START, launch};
 use crate::cgroup::Cgroup;
 use crate::process::Service;
 use crate::wait;
-
-/// How long a program may take until it listens.
-pub(super) const START: Duration = Duration::from_secs(30);
 
 /// Requests a second in the cases that are about watching.
 const WATCHED_RATE: u32 = 20_000;
@@ -120,22 +117,28 @@ impl Case {
                 let daemon = bench.daemon(&stage.cgroup, baton, &workload, port)?;
                 stage.baton = Some(daemon.pid());
                 stage.services.push(daemon);
-                stage.services.push(bench.launch(&stage.cgroup, "program", &program, port)?);
+                stage.services.push(launch(&bench.tools, &stage.cgroup, "program", &program, port)?);
                 if on {
                     stage.services.push(bench.client(self, baton, port)?);
                 }
             }
             Some(baton) if self.is_selected() => {
-                stage.services.push(bench.launch(&stage.cgroup, "program", &under(baton, HEADERS, &program), port)?);
+                stage.services.push(launch(
+                    &bench.tools,
+                    &stage.cgroup,
+                    "program",
+                    &under(baton, HEADERS, &program),
+                    port,
+                )?);
                 stage.baton = stage.services.first().map(Service::pid);
             }
             Some(baton) => {
                 let idle = stage.idle.insert(Cgroup::new("bench-idle")?);
                 stage.services.push(bench.daemon(&stage.cgroup, baton, idle.path(), port)?);
                 stage.baton = stage.services.first().map(Service::pid);
-                stage.services.push(bench.launch(&stage.cgroup, "program", &program, port)?);
+                stage.services.push(launch(&bench.tools, &stage.cgroup, "program", &program, port)?);
             }
-            None => stage.services.push(bench.launch(&stage.cgroup, "program", &program, port)?),
+            None => stage.services.push(launch(&bench.tools, &stage.cgroup, "program", &program, port)?),
         }
         Ok(stage)
     }
@@ -167,14 +170,6 @@ pub(super) struct Stage {
 }
 
 impl Bench<'_> {
-    /// Starts a program in `cgroup` and waits until it listens.
-    pub(super) fn launch(&self, cgroup: &Cgroup, name: &str, command: &Command, port: u16) -> Result<Service> {
-        let log = self.tools.scratch.join(&format!("{name}-{port}.log"));
-        let mut service = Service::start(name, cgroup.wrap(command).stdout(Stdio::null()), &log)?;
-        wait::until_listening(&mut service, port, START)?;
-        Ok(service)
-    }
-
     /// Starts `baton run` in `cgroup` with one workload and waits until it is attached.
     fn daemon(&self, cgroup: &Cgroup, baton: &Path, workload: &Path, port: u16) -> Result<Service> {
         let mut command = Command::new(baton);

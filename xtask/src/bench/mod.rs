@@ -4,6 +4,7 @@
 mod case;
 mod compare;
 mod daemon;
+mod kernel;
 pub(crate) mod peer;
 mod programs;
 mod report;
@@ -11,12 +12,14 @@ mod spread;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 
 use crate::cgroup::Cgroup;
+use crate::process::Service;
 use crate::scratch::Scratch;
 use crate::setup::{self, Purpose};
 use crate::{document, process, say, wait, workspace};
@@ -33,6 +36,8 @@ const WARM_UP_SECONDS: f64 = 0.1;
 /// How much longer, and how much less often, a pair is measured whose sides cannot run side by side.
 const APART: usize = 4;
 const STARTS: usize = 10;
+/// How long a program may take until it listens.
+const START: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -66,11 +71,15 @@ pub(crate) struct Arguments {
 enum Task {
     /// baton against what else a user could pick
     Compare(compare::Arguments),
+    /// The time in each of baton's programs in the kernel
+    Kernel(kernel::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    if let Some(Task::Compare(arguments)) = &arguments.task {
-        return compare::run(arguments);
+    match &arguments.task {
+        Some(Task::Compare(arguments)) => return compare::run(arguments),
+        Some(Task::Kernel(arguments)) => return kernel::run(arguments),
+        None => {}
     }
     if arguments.pairs == 0 || arguments.rounds == 0 || arguments.seconds <= 0.0 {
         bail!("nothing to measure: --pairs and --rounds must be at least 1 and --seconds more than 0");
@@ -129,7 +138,7 @@ fn warn_when_busy() {
 fn measure_all(bench: &Bench<'_>, arguments: &Arguments) -> Result<Report> {
     let mut command = Command::new(&bench.tools.peer);
     command.args(["bench-peer", "backend", "--port", &bench.backend_port.to_string()]);
-    let _backend = bench.launch(&bench.cgroup, "backend", &command, bench.backend_port)?;
+    let _backend = launch(&bench.tools, &bench.cgroup, "backend", &command, bench.backend_port)?;
 
     let cases = if arguments.cases.is_empty() { &Case::ALL[..] } else { &arguments.cases };
     // Without baton there is nothing to watch.
@@ -208,4 +217,12 @@ fn load(bench: &Bench<'_>, stage: &mut Stage, seconds: f64, footprint: &mut Opti
         *footprint = Some(footprint.take().map_or(now, |before| before.max(now)));
     }
     serde_json::from_str(&printed).context("the load generator printed no measurement")
+}
+
+/// Starts a program in `cgroup` and waits until it listens.
+fn launch(tools: &Tools<'_>, cgroup: &Cgroup, name: &str, command: &Command, port: u16) -> Result<Service> {
+    let log = tools.scratch.join(&format!("{name}-{port}.log"));
+    let mut service = Service::start(name, cgroup.wrap(command).stdout(Stdio::null()), &log)?;
+    wait::until_listening(&mut service, port, START)?;
+    Ok(service)
 }

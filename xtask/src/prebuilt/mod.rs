@@ -3,6 +3,7 @@
 //! `agent/build.rs` remaps all paths, so that the same sources and the same tools give the same bytes on every machine.
 
 mod build;
+mod flow;
 mod record;
 
 use std::fs;
@@ -61,12 +62,25 @@ fn refresh() -> Result<()> {
     let directory = workspace::prebuilt();
     fs::create_dir_all(&directory).with_context(|| format!("failed to create {}", directory.display()))?;
     for architecture in ARCHITECTURES {
-        let (file, fresh) = (committed(architecture), builder.object(architecture)?);
+        let (file, fresh) = (committed(architecture), acceptable(builder.object(architecture)?)?);
         let state = if fs::read(&file).is_ok_and(|before| before == fresh) { "was fresh already" } else { "is new" };
         fs::write(&file, &fresh).with_context(|| format!("failed to write {}", file.display()))?;
         say::result(&format!("{}: {} bytes, {state}", file.display(), fresh.len()));
     }
     Record::of_this_machine()?.write(&record_file())
+}
+
+/// An object that the oldest supported kernel does not refuse for its loops, which later ones do not mind.
+fn acceptable(object: Vec<u8>) -> Result<Vec<u8>> {
+    let refused = flow::refused(&object)?;
+    if refused.is_empty() {
+        return Ok(object);
+    }
+    bail!(
+        "Linux 6.1 would refuse the eBPF object, since a loop's end leads to its beginning without a jump in {}: write \
+         the loop in another way, for example with a `break` as its last statement",
+        refused.join(", ")
+    )
 }
 
 /// Fails when a committed object is stale; otherwise says how that was found.
@@ -77,7 +91,7 @@ pub(crate) fn check() -> Result<String> {
         let file = committed(architecture);
         let bytes =
             fs::read(&file).with_context(|| format!("no committed eBPF object {}: {REMEDY}", file.display()))?;
-        if bytes != builder.object(architecture)? {
+        if bytes != acceptable(builder.object(architecture)?)? {
             stale.push(architecture);
         }
     }

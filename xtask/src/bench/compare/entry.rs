@@ -1,16 +1,16 @@
 //! A contender that runs: the program, and what brings the header on.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
 use super::contest::{Contender, Contest};
-use crate::bench::case::{START, under};
-use crate::bench::daemon;
+use crate::bench::case::under;
 use crate::bench::peer::Measured;
 use crate::bench::programs::{Forwarding, Tools};
+use crate::bench::{daemon, launch};
 use crate::cgroup::Cgroup;
 use crate::process::{self, Service};
 use crate::wait;
@@ -53,7 +53,7 @@ impl Arena<'_> {
         let mut command = Command::new(&self.tools.peer);
         command.args(["bench-peer", "backend", "--header", HEADER]);
         command.args(["--port", &port.to_string(), "--body", &body.to_string()]);
-        Ok((self.launch(&self.peers, "backend", &command, port)?, port))
+        Ok((launch(&self.tools, &self.peers, "backend", &command, port)?, port))
     }
 
     /// Starts a contender and waits until it listens.
@@ -70,14 +70,14 @@ impl Arena<'_> {
         let command = |port, backend| contest.program.command(&self.tools, port, backend, forwarding);
         match contender {
             Contender::Proxy => {
-                services.push(self.launch(&cgroup, "program", &command(inner, outer)?, inner)?);
+                services.push(launch(&self.tools, &cgroup, "program", &command(inner, outer)?, inner)?);
                 services.push(self.proxy(&cgroup, [port, inner], [outer, backend])?);
             }
             Contender::Baton => {
                 let program = under(&self.baton, &[HEADER, "traceparent"].join(","), &command(port, backend)?);
-                services.push(self.launch(&cgroup, "program", &program, port)?);
+                services.push(launch(&self.tools, &cgroup, "program", &program, port)?);
             }
-            _ => services.push(self.launch(&cgroup, "program", &command(port, backend)?, port)?),
+            _ => services.push(launch(&self.tools, &cgroup, "program", &command(port, backend)?, port)?),
         }
         let start_ms = begun.elapsed().as_secs_f64() * 1e3;
         Ok(Entry { contender, start_ms, services, cgroup, port })
@@ -94,14 +94,7 @@ impl Arena<'_> {
         fs::write(&file, text).with_context(|| format!("failed to write {}", file.display()))?;
         let mut command = Command::new("haproxy");
         command.args(["-db", "-q", "-f"]).arg(&file);
-        self.launch(cgroup, "haproxy", &command, inbound[0])
-    }
-
-    fn launch(&self, cgroup: &Cgroup, name: &str, command: &Command, port: u16) -> Result<Service> {
-        let log = self.tools.scratch.join(&format!("{name}-{port}.log"));
-        let mut service = Service::start(name, cgroup.wrap(command).stdout(Stdio::null()), &log)?;
-        wait::until_listening(&mut service, port, START)?;
-        Ok(service)
+        launch(&self.tools, cgroup, "haproxy", &command, inbound[0])
     }
 
     /// One measurement of a contender.

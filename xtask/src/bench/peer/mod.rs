@@ -2,6 +2,7 @@
 //! that one release build brings them all.
 
 mod backend;
+mod idle;
 mod load;
 mod message;
 mod relay;
@@ -42,6 +43,13 @@ pub(crate) enum Peer {
         /// Copies this header of each request to its own
         #[arg(long)]
         forward: Option<String>,
+    },
+    /// Holds connections to itself, and listens on the port once they are there
+    Idle {
+        #[arg(long)]
+        port: u16,
+        #[arg(long)]
+        connections: usize,
     },
     /// Asks a daemon for flow events, and never reads them
     Stall {
@@ -88,6 +96,7 @@ pub(crate) fn run(peer: Peer) -> Result<()> {
     match peer {
         Peer::Backend { port, header, body } => backend::run(port, &header, body),
         Peer::Relay { port, backend, forward } => relay::run(port, backend, forward),
+        Peer::Idle { port, connections } => idle::run(port, connections),
         Peer::Stall { socket } => stall(&socket),
         Peer::Load { target, connections, rate, warm_up_seconds, seconds, header, lines, fresh, observe } => {
             load::run(&load::Plan {

@@ -1,0 +1,91 @@
+//! What the cost of a request may depend on, and a relay that runs under such a condition.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::bench::launch;
+use crate::bench::peer::REQUEST_LINES;
+use crate::bench::programs::{Forwarding, Program, Tools};
+use crate::cgroup::Cgroup;
+use crate::process::Service;
+use crate::wait;
+
+/// One way in which the relay and baton are used.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Condition {
+    pub(super) name: &'static str,
+    /// Header lines of a request.
+    pub(super) lines: usize,
+    /// Headers that baton is to carry.
+    headers: usize,
+    /// Connections of the workload that do nothing.
+    idle: usize,
+    /// Workloads of the daemon.
+    workloads: usize,
+}
+
+const USUAL: Condition = Condition { name: "usual", lines: REQUEST_LINES, headers: 2, idle: 0, workloads: 1 };
+
+/// The first is what the others are compared with.
+pub(super) const CONDITIONS: [Condition; 7] = [
+    USUAL,
+    Condition { name: "5 header lines", lines: 5, ..USUAL },
+    Condition { name: "30 header lines", lines: 30, ..USUAL },
+    Condition { name: "1 configured header", headers: 1, ..USUAL },
+    Condition { name: "64 configured headers", headers: 64, ..USUAL },
+    Condition { name: "4000 idle connections", idle: 4000, ..USUAL },
+    Condition { name: "100 workloads", workloads: 100, ..USUAL },
+];
+
+/// The services end before their cgroups go.
+pub(super) struct Stage {
+    pub(super) port: u16,
+    /// Where baton tells its metrics.
+    pub(super) metrics: u16,
+    services: Vec<Service>,
+    pub(super) workload: Cgroup,
+    _others: Vec<Cgroup>,
+    _baton: Cgroup,
+}
+
+impl Condition {
+    /// Starts the relay, and baton for it.
+    pub(super) fn start(&self, tools: &Tools<'_>, baton: &Path, backend: u16) -> Result<Stage> {
+        let [port, metrics] = wait::free_ports()?;
+        let workload = Cgroup::new(&format!("bench-workload-{port}"))?;
+        let others = (1..self.workloads).map(|number| Cgroup::new(&format!("bench-other-{port}-{number}")));
+        let others = others.collect::<Result<Vec<_>>>()?;
+        let own = Cgroup::new(&format!("bench-baton-{port}"))?;
+        let mut run = Command::new(baton);
+        run.args(["run", "--headers", &self.headers(), "--health", &format!("127.0.0.1:{metrics}")]);
+        run.arg("--socket").arg(tools.scratch.join(&format!("baton-{port}.sock")));
+        for cgroup in [&workload].into_iter().chain(&others) {
+            run.arg("--cgroup").arg(cgroup.path());
+        }
+        let mut services = vec![launch(tools, &own, "baton", &run, metrics)?];
+        let relay = Program::Relay.command(tools, port, backend, Forwarding::Nobody)?;
+        services.push(launch(tools, &workload, "relay", &relay, port)?);
+        if self.idle > 0 {
+            let [idle] = wait::free_ports()?;
+            let mut command = Command::new(&tools.peer);
+            command.args(["bench-peer", "idle", "--port", &idle.to_string(), "--connections", &self.idle.to_string()]);
+            services.push(launch(tools, &workload, "idle", &command, idle)?);
+        }
+        Ok(Stage { port, metrics, services, workload, _others: others, _baton: own })
+    }
+
+    /// As `--headers` wants them.
+    fn headers(&self) -> String {
+        let others = (2..self.headers).map(|number| format!("x-shop-propagated-{number}"));
+        let wanted = ["x-telepresence-id", "traceparent"].into_iter().take(self.headers).map(str::to_owned);
+        wanted.chain(others).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl Stage {
+    pub(super) fn check_alive(&mut self) -> Result<()> {
+        self.services.iter_mut().try_for_each(Service::check_alive)
+    }
+}

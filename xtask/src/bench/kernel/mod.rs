@@ -1,0 +1,167 @@
+//! `cargo xtask bench kernel`: the time that a relayed request takes in each of baton's programs, as the kernel counts it,
+//! and what that depends on.
+
+mod condition;
+mod statistics;
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::peer::Measured;
+use super::programs::Tools;
+use super::spread::Spread;
+use crate::cgroup::Cgroup;
+use crate::machine::Machine;
+use crate::scratch::Scratch;
+use crate::setup::{self, Purpose};
+use crate::{document, process, say, wait, workspace};
+use condition::{CONDITIONS, Condition, Stage};
+use statistics::{Counting, Time};
+
+/// Programs that take less than this of a request are shown together, in nanoseconds.
+const LITTLE: f64 = 10.0;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// How often the conditions take their turns
+    #[arg(long, default_value_t = 10)]
+    cycles: usize,
+    /// Length of each measurement
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Put the result into docs/BENCHMARKS.md
+    #[arg(long)]
+    record: bool,
+}
+
+/// Per relayed request, of one turn.
+struct Turn {
+    /// Nanoseconds in each program, and its runs.
+    programs: BTreeMap<String, Time>,
+    /// Nanoseconds in all of them.
+    sum: f64,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.cycles == 0 || arguments.seconds <= 0.0 {
+        bail!("nothing to measure: --cycles must be at least 1 and --seconds more than 0");
+    }
+    setup::run(&setup::Arguments::for_purpose(Purpose::Bench))?;
+    say::step("building baton and the benchmark's programs");
+    process::run(&mut workspace::cargo(&["build", "--release", "--package", "xtask"]))?;
+    let baton = workspace::build_baton()?;
+    super::warn_when_busy();
+
+    let scratch = Scratch::new("kernel")?;
+    let tools = Tools {
+        peer: workspace::release("xtask"),
+        python: workspace::venv(),
+        node: workspace::node(),
+        scratch: &scratch,
+    };
+    let peers = Cgroup::new("bench-peers")?;
+    let [backend] = wait::free_ports()?;
+    let mut command = Command::new(&tools.peer);
+    command.args(["bench-peer", "backend", "--port", &backend.to_string()]);
+    let _backend = super::launch(&tools, &peers, "backend", &command, backend)?;
+    let _counting = Counting::begin()?;
+    let start = |condition: &Condition| {
+        say::step(&format!("starting: {}", condition.name));
+        condition.start(&tools, &baton, backend)
+    };
+    let mut stages = CONDITIONS.iter().map(start).collect::<Result<Vec<Stage>>>()?;
+    let mut turns: Vec<Vec<Turn>> = CONDITIONS.iter().map(|_| Vec::new()).collect();
+    for cycle in 0..arguments.cycles {
+        say::step(&format!("cycle {} of {}", cycle + 1, arguments.cycles));
+        for (index, condition) in CONDITIONS.iter().enumerate() {
+            turns[index].push(measure(&tools, &peers, condition, &mut stages[index], arguments.seconds)?);
+        }
+    }
+    drop(stages);
+    let lines = markdown(&turns);
+    for line in &lines {
+        say::result(line);
+    }
+    if arguments.record {
+        document::record(&workspace::root().join("docs/BENCHMARKS.md"), "kernel", &lines)?;
+    }
+    Ok(())
+}
+
+/// One measurement under one condition.
+fn measure(tools: &Tools<'_>, peers: &Cgroup, condition: &Condition, stage: &mut Stage, seconds: f64) -> Result<Turn> {
+    let mut command = Command::new(&tools.peer);
+    // No warm-up: the programs' time is counted from the first request on.
+    command.args(["bench-peer", "load", "--connections", "8", "--warm-up-seconds", "0"]);
+    command.args(["--target", &format!("127.0.0.1:{}", stage.port), "--lines", &condition.lines.to_string()]);
+    command.args(["--seconds", &seconds.to_string(), "--observe"]).arg(stage.workload.path());
+    let before = statistics::scrape(stage.metrics)?;
+    let printed = process::read(&mut peers.wrap(&command))?;
+    let after = statistics::scrape(stage.metrics)?;
+    stage.check_alive()?;
+    let measured: Measured = serde_json::from_str(&printed).context("the load generator printed no measurement")?;
+    if measured.wrong > 0 {
+        bail!("{} requests arrived with the id of another request", measured.wrong);
+    }
+    let requests = measured.requests as f64;
+    let spent = |(name, time): (String, Time)| {
+        let before = before.get(&name).copied().unwrap_or_default();
+        let (runs, nanoseconds) = (time.runs - before.runs, time.nanoseconds - before.nanoseconds);
+        (name, Time { runs: runs / requests, nanoseconds: nanoseconds / requests })
+    };
+    let programs: BTreeMap<String, Time> = after.into_iter().map(spent).collect();
+    let sum = programs.values().map(|time| time.nanoseconds).sum();
+    Ok(Turn { programs, sum })
+}
+
+fn markdown(turns: &[Vec<Turn>]) -> Vec<String> {
+    let mut lines = vec![
+        String::new(),
+        Machine::here().line(),
+        "Medians; in parentheses the 95 % interval of the median. Ratios are taken turn by turn.".to_owned(),
+    ];
+    let Some(usual) = turns.first() else { return lines };
+    lines.extend([
+        String::new(),
+        "| program, in the usual condition | runs a request | ns a run | ns a request |".to_owned(),
+        "|---|---:|---:|---:|".to_owned(),
+    ]);
+    lines.extend(programs(usual));
+    lines.extend([
+        String::new(),
+        "| condition | ns a request in all programs | of the usual |".to_owned(),
+        "|---|---:|---:|".to_owned(),
+    ]);
+    for (condition, own) in CONDITIONS.iter().zip(turns) {
+        let sums = Spread::of(own.iter().map(|turn| turn.sum));
+        let ratios = Spread::of(own.iter().zip(usual).map(|(turn, usual)| turn.sum / usual.sum));
+        if let (Some(sum), Some(ratio)) = (sums, ratios) {
+            lines.push(format!("| {} | {sum:.0} | {ratio:.3} |", condition.name));
+        }
+    }
+    lines
+}
+
+/// A line for each program, those that take the most first.
+fn programs(turns: &[Turn]) -> Vec<String> {
+    let median = |name: &str, of: fn(&Time) -> f64| {
+        let values = turns.iter().map(|turn| turn.programs.get(name).map_or(0.0, of));
+        Spread::of(values).map_or(0.0, |spread| spread.median)
+    };
+    let names: std::collections::BTreeSet<&String> = turns.iter().flat_map(|turn| turn.programs.keys()).collect();
+    let mut rows: Vec<(&String, f64, f64)> = names
+        .into_iter()
+        .map(|name| (name, median(name, |time| time.runs), median(name, |time| time.nanoseconds)))
+        .collect();
+    rows.sort_by(|one, other| other.2.total_cmp(&one.2));
+    let (shown, rest): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.2 >= LITTLE);
+    let line = |(name, runs, nanoseconds): &(&String, f64, f64)| {
+        format!("| `{name}` | {runs:.2} | {:.0} | {nanoseconds:.0} |", nanoseconds / runs)
+    };
+    let mut lines: Vec<String> = shown.iter().map(line).collect();
+    let others: f64 = rest.iter().map(|row| row.2).sum();
+    lines.push(format!("| {} others | | | {others:.0} |", rest.len()));
+    lines
+}
