@@ -1,7 +1,7 @@
 //! Every outbound request of an unmodified thread-per-request application carries exactly its own inbound request's
 //! headers, or none where that had none: at least 20,000 inbound requests per application, 0 wrong, 0 lost.
 //!
-//! `BATON_TEST_SCALE=10` sends a tenth; `BATON_TEST_PLAIN=1` checks the applications without baton. Both are for development.
+//! `BATON_TEST_SCALE=10` sends a tenth, as for guests and in CI; `BATON_TEST_PLAIN=1` checks the applications without baton.
 
 use std::time::Instant;
 

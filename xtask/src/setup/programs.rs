@@ -29,8 +29,7 @@ const MEASURED: &[Purpose] =
     &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm, Purpose::Bench, Purpose::Compare];
 const TESTED: &[Purpose] = &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm];
 const CLUSTERED: &[Purpose] = &[Purpose::Test];
-const EMULATED: &[Purpose] =
-    if vm::PART_OF_TEST { &[Purpose::Vm, Purpose::Test, Purpose::TestWithoutCluster] } else { &[Purpose::Vm] };
+const EMULATED: &[Purpose] = &[Purpose::Vm, Purpose::Test, Purpose::TestWithoutCluster];
 
 const PROGRAMS: &[Program] = &[
     Program { packages: &["curl"], present: || has("curl"), purposes: SHOWN },

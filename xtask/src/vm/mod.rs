@@ -44,9 +44,6 @@ use kernels::{Hook, KERNELS, Run};
 use report::Row;
 use userland::Userland;
 
-/// Whether the short set is part of `cargo xtask test`.
-pub(crate) const PART_OF_TEST: bool = false;
-
 /// What a guest may take to boot.
 const BOOT: Duration = Duration::from_secs(300);
 
