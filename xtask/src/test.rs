@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use nix::unistd::geteuid;
 
 use crate::setup::{self, Purpose};
@@ -38,8 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if everything {
         check_sources()?;
     }
-    say::step("building the eBPF object from source, and baton");
-    prebuilt::build_from_source()?;
+    build(everything)?;
     if everything {
         check_object()?;
         image::write(&workspace::release("baton"), IMAGE, &workspace::target().join("baton-image.tar"))?;
@@ -80,12 +79,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn check_sources() -> Result<()> {
-    say::step("checking format and lints");
+    say::step("checking format, licences, and the Helm chart and the manifest made from it");
     process::run(&mut workspace::cargo(&["fmt", "--all", "--check"]))?;
-    process::run(&mut checking(&["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"]))?;
     deny::check()?;
-    say::step("checking the Helm chart and the manifest made from it");
     chart::check()
+}
+
+/// Builds baton, and looks for lints meanwhile, if they are wanted: the object is built by one processor alone.
+fn build(lints: bool) -> Result<()> {
+    say::step(if lints {
+        "building the eBPF object from source, and baton; looking for lints meanwhile"
+    } else {
+        "building the eBPF object from source, and baton"
+    });
+    let mut clippy = checking(&["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"]);
+    thread::scope(|scope| {
+        let linted = scope.spawn(|| if lints { process::run(&mut clippy) } else { Ok(()) });
+        let built = prebuilt::build_from_source();
+        let linted = linted.join().map_err(|_| anyhow!("looking for lints panicked"))?;
+        // Both say what is wrong.
+        built.and(linted)
+    })
 }
 
 /// In CI a stale committed object is an error. A developer in the middle of a change only hears about it.
