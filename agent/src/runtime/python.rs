@@ -111,7 +111,10 @@ pub(super) fn find(id: u32) -> Option<Mapped> {
     let name = program.file_name()?.to_str()?;
     let mut found = mapped::find(id, |mapped| mapped == name)?;
     found.path = format!("/proc/{id}/exe").into();
-    Some(found)
+    // A program without an interpreter takes one from a library, which is not there yet.
+    let has_one = |data: &[u8]| Executable::parse(data).is_some_and(|program| program.exported(COPY).is_some());
+    // Why it cannot be read is said later.
+    file::content(&found.path).map_or(true, |data| has_one(&data)).then_some(found)
 }
 
 /// The interpreter in the file `path`.
@@ -304,6 +307,8 @@ mod tests {
         let program = std::fs::read_link("/proc/self/exe").expect("a program");
         assert_eq!(examine(&program).expect_err("no Python"), "it is older than Python 3.11");
         assert!(!is_loaded(id));
+        // Its program imports no interpreter, and is none.
+        assert_eq!(find(id), None);
         assert_eq!(Loaded::of(id), Loaded::default());
         assert_eq!(Loaded::default().flags(true), loaded::UVLOOP);
     }
