@@ -113,6 +113,12 @@ impl Sent {
     }
 }
 
+/// How many requests to send instead of so many: `BATON_TEST_SCALE=10` makes them a tenth, in guests and in CI.
+pub fn scaled(requests: usize) -> usize {
+    let scale = std::env::var("BATON_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1);
+    requests / std::cmp::max(1, scale)
+}
+
 /// The target of outbound request `k` of an inbound request.
 pub fn target(id: &str, k: usize) -> String {
     format!("/out/{id}/{k}")

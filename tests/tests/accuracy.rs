@@ -3,13 +3,14 @@
 
 use anyhow::{Context as _, Result};
 use baton_tests::accuracy::{self, Application, Attribution};
+use baton_tests::load;
 
 const REQUESTS: usize = 1200;
 const CLIENTS: [usize; 3] = [1, 16, 64];
 
 fn check(name: &str) -> Result<()> {
     let application = Application::named(name).with_context(|| format!("there is no application {name}"))?;
-    for cell in accuracy::measure(application, &CLIENTS, REQUESTS, Attribution::Strict)? {
+    for cell in accuracy::measure(application, &CLIENTS, load::scaled(REQUESTS), Attribution::Strict)? {
         eprintln!("{name}, {} clients: {:?}", cell.clients, cell.total());
         cell.check(application.goal)?;
     }

@@ -29,7 +29,6 @@ fn drive_behind(
     requests: usize,
     start: impl FnOnce(&Recorder, &Launch<'_>) -> Result<(App, Option<App>)>,
 ) -> Result<()> {
-    let scale = std::env::var("BATON_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1);
     let recorder = Recorder::echoing_targets()?;
     let exec = Exec::default();
     let (app, front) = start(&recorder, &Launch::under_test(&exec))?;
@@ -37,7 +36,7 @@ fn drive_behind(
     let mut total = Tally::default();
     let begin = Instant::now();
     for (clients, keep_alive) in CELLS {
-        let cell = Cell::new(clients, requests / CELLS.len() / scale, keep_alive);
+        let cell = Cell::new(clients, load::scaled(requests / CELLS.len()), keep_alive);
         let start = Instant::now();
         let report = load::run(address, &cell)?;
         let tally = Tally::of(&report.sent, &recorder.take());
