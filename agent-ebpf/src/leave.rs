@@ -82,7 +82,8 @@ pub(crate) fn acknowledged(ops: *mut bpf_sock_ops, sk: *mut c_void) {
         return;
     }
     let Some(tcp) = Tcp::new(sk) else { return };
-    if state.is_none() && !is_forgotten(tcp) {
+    // One that has left is acknowledged as often as before.
+    if !tcp.is_member() || state.is_none() && !is_forgotten(tcp) {
         return;
     }
     let cure = SETTINGS.get(0).is_none_or(|settings| settings.cure != 0);

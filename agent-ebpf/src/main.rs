@@ -23,6 +23,7 @@ mod outbound;
 mod policy;
 mod scratch;
 mod source;
+mod twins;
 
 #[cfg(not(test))]
 #[panic_handler]

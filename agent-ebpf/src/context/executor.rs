@@ -75,11 +75,17 @@ pub(crate) fn replace(tid: u32, claim: impl FnOnce(&Claim) -> Claim) -> bool {
 /// nobody, for `reason`, until it reads the next head.
 #[inline(always)]
 pub(crate) fn forget(tid: u32, tgid: u32, reason: Reason) {
+    forget_in(runtime::of(tgid), tid, tgid, reason);
+}
+
+/// As [`forget`], where the process's `runtime` is known.
+#[inline(always)]
+pub(crate) fn forget_in(runtime: u32, tid: u32, tgid: u32, reason: Reason) {
     let none = Claim::none(reason);
     if EXECUTORS.get_ptr_mut(tid).is_some() {
         set(tid, &none);
     }
-    match runtime::of(tgid) {
+    match runtime {
         runtime_kind::GO => {
             let _ = goroutine::replace(tgid, |_| none);
         }

@@ -17,6 +17,7 @@ use crate::kernel::{current_ids, has_storage, is_owned};
 use crate::maps::NAMES;
 use crate::scratch;
 use crate::source::{Packet, Run};
+use crate::twins::four_times;
 use crate::{enrol, flow, policy, source};
 
 /// Interim responses (1xx) that may share a segment with the final one.
@@ -175,20 +176,25 @@ mod tcp_state {
     pub(super) const LAST_ACK: i32 = 9;
 }
 
-/// A connection changes its state: one that can send no more answers no more.
-#[btf_tracepoint(function = "inet_sock_set_state")]
-pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+// A connection changes its state: one that can send no more answers no more. Done again, it is as if done once.
+four_times! {
+    btf_tracepoint on "inet_sock_set_state" (BtfTracePointContext) calls changes_state:
+    inet_sock_set_state inet_sock_set_state_2 inet_sock_set_state_3 inet_sock_set_state_4
+}
+
+#[inline(always)]
+fn changes_state(ctx: &BtfTracePointContext) {
     let state: i32 = ctx.arg(2);
     if state != tcp_state::FIN_WAIT1 && state != tcp_state::CLOSE && state != tcp_state::LAST_ACK {
-        return 0;
+        return;
     }
     let sk: *mut c_void = ctx.arg(0);
     if !has_storage(sk) {
-        return 0;
+        return;
     }
-    let Some(socket) = enrol::state(sk) else { return 0 };
+    let Some(socket) = enrol::state(sk) else { return };
     if socket.role != role::ACCEPTED {
-        return 0;
+        return;
     }
     if socket.response.phase == phase::UNTIL_CLOSE {
         let status = socket.response.status as u16;
@@ -206,5 +212,4 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
             process::closed(socket.tgid);
         }
     }
-    0
 }

@@ -12,19 +12,18 @@ use super::read::{UNSEEN, has_read};
 use crate::context::turn;
 use crate::kernel::{Buffers, Iter, has_storage, has_storage_at, sock_at, sock_of};
 use crate::maps::READINGS;
+use crate::twins::four_times;
 
-/// Returns from inet_recvmsg(), in the reader's thread: of all sockets but IPv6 ones.
-#[fexit(function = "inet_recvmsg")]
-pub fn inet_recvmsg(ctx: FExitContext) -> i32 {
-    returned(&ctx);
-    0
+// Returns from inet_recvmsg(), in the reader's thread: of all sockets but IPv6 ones.
+four_times! {
+    fexit on "inet_recvmsg" (FExitContext) calls returned:
+    inet_recvmsg inet_recvmsg_2 inet_recvmsg_3 inet_recvmsg_4
 }
 
-/// Returns from inet6_recvmsg(), in the reader's thread.
-#[fexit(function = "inet6_recvmsg")]
-pub fn inet6_recvmsg(ctx: FExitContext) -> i32 {
-    returned(&ctx);
-    0
+// Returns from inet6_recvmsg(), in the reader's thread.
+four_times! {
+    fexit on "inet6_recvmsg" (FExitContext) calls returned:
+    inet6_recvmsg inet6_recvmsg_2 inet6_recvmsg_3 inet6_recvmsg_4
 }
 
 /// Does nothing: shows whether the kernel lets programs be attached to the return of functions.
@@ -43,15 +42,19 @@ fn returned(ctx: &FExitContext) {
     }
 }
 
-/// Fires once for each read, in the reader's thread (net/socket.c,
-/// `call_trace_sock_recv_length`, since 6.3).
-#[btf_tracepoint(function = "sock_recv_length")]
-pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
+// Fires once for each read, in the reader's thread (net/socket.c,
+// `call_trace_sock_recv_length`, since 6.3).
+four_times! {
+    btf_tracepoint on "sock_recv_length" (BtfTracePointContext) calls received:
+    sock_recv_length sock_recv_length_2 sock_recv_length_3 sock_recv_length_4
+}
+
+#[inline(always)]
+fn received(ctx: &BtfTracePointContext) {
     let sk: *mut c_void = ctx.arg(0);
     if has_storage(sk) {
         has_read(sk, ctx.arg(1), ctx.arg(2), Buffers::OF_SYSCALL);
     }
-    0
 }
 
 /// inet_recvmsg() or inet6_recvmsg() begins. A kprobe cannot ask for a socket's state: it notes where the thread will read
@@ -81,26 +84,33 @@ pub fn recvmsg_ends(_ctx: RetProbeContext) -> u32 {
     0
 }
 
-/// Fires whenever a thread has copied a part of what it reads, with the socket locked (net/ipv4/tcp_input.c). Each part
-/// counts as a read of its own.
-#[btf_tracepoint(function = "tcp_rcv_space_adjust")]
-pub fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
+// Fires whenever a thread has copied a part of what it reads, with the socket locked (net/ipv4/tcp_input.c). Each part
+// counts as a read of its own.
+four_times! {
+    btf_tracepoint on "tcp_rcv_space_adjust" (BtfTracePointContext) calls copied:
+    tcp_rcv_space_adjust tcp_rcv_space_adjust_2 tcp_rcv_space_adjust_3 tcp_rcv_space_adjust_4
+}
+
+#[inline(always)]
+fn copied(ctx: &BtfTracePointContext) {
     let sk: *mut c_void = ctx.arg(0);
     if !has_storage(sk) {
-        return 0;
+        return;
     }
-    let Some(reading) = READINGS.get_ptr_mut(current()) else { return 0 };
+    let Some(reading) = READINGS.get_ptr_mut(current()) else { return };
     // SAFETY: a map value that only this thread uses.
     let reading = unsafe { &mut *reading };
     if reading.sock != sk as u64 {
-        return 0;
+        return;
     }
     let iter = Iter::at(reading.iter);
     let left = iter.left();
     let read = reading.left.wrapping_sub(left) as i32;
     reading.left = left;
-    has_read(sk, read, 0, Buffers::of_iter(iter));
-    0
+    // What a twin has seen is none any more.
+    if read != 0 {
+        has_read(sk, read, 0, Buffers::of_iter(iter));
+    }
 }
 
 /// The current thread.

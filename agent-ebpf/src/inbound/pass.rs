@@ -1,7 +1,11 @@
 //! What members receive, on kernels where it must pass through the sockmap's own
 //! queue: FIONREAD sees only that (see `docs/DESIGN.md`, "Members and the way back").
 
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::bindings::sk_action::{SK_DROP, SK_PASS};
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_skb_adjust_room};
 use aya_ebpf::macros::stream_verdict;
 use aya_ebpf::programs::SkBuffContext;
 
@@ -35,17 +39,34 @@ pub fn sk_skb_pass(ctx: SkBuffContext) -> u32 {
     if known as i32 <= 0 || known >= ctx.len() {
         return SK_PASS;
     }
-    let mut rest = known;
-    for _ in 0..CUTS {
-        let cut = if rest > CUT { CUT } else { rest };
-        if ctx.adjust_room(-(cut as i32), 0, 0).is_err() {
-            // No memory. The same bytes twice would be worse than an end.
-            return SK_DROP;
-        }
-        rest = rest.wrapping_sub(cut);
-        if rest == 0 {
-            return SK_PASS;
-        }
+    if known > CUT * CUTS {
+        return SK_DROP;
     }
-    SK_DROP
+    let mut cut = Cut { skb: ctx.skb.skb, known, failed: 0 };
+    // SAFETY: `cut` outlives the call. Unlike a loop's turns, those of a callback are not verified one by one.
+    unsafe { bpf_loop(CUTS, cut_turn as *mut c_void, (&raw mut cut).cast(), 0) };
+    // Where there was no memory: the same bytes twice would be worse than an end.
+    if cut.failed == 0 { SK_PASS } else { SK_DROP }
+}
+
+#[repr(C)]
+struct Cut {
+    skb: *mut __sk_buff,
+    /// Bytes to be taken off.
+    known: u32,
+    failed: u32,
+}
+
+/// Takes off as many as go at once, in turn `index`. (What is left is not counted: the verifier would follow its values.)
+extern "C" fn cut_turn(index: u32, cut: *mut Cut) -> i64 {
+    // SAFETY: it lives in the caller's frame.
+    let cut = unsafe { &mut *cut };
+    let rest = cut.known.wrapping_sub(index.wrapping_mul(CUT));
+    if rest as i32 <= 0 {
+        return 1;
+    }
+    let bytes = if rest > CUT { CUT } else { rest };
+    // SAFETY: the packet is the program's context.
+    cut.failed = u32::from(unsafe { bpf_skb_adjust_room(cut.skb, -(bytes as i32), 0, 0) } != 0);
+    i64::from(cut.failed)
 }

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 use core::ptr;
 
 use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
-use baton_common::attribution::Claim;
+use baton_common::attribution::{Claim, kind as claim_kind};
 use baton_common::flow::Reason;
 use baton_common::framing::{Follows, Position, after_request_head, synchronise};
 use baton_common::runtime::kind;
@@ -13,12 +13,12 @@ use baton_common::socket::{Socket, flag, role};
 
 use super::head;
 use crate::context::{executor, runtime, slot, turn};
-use crate::kernel::{Buffers, Tcp};
+use crate::kernel::{Buffers, Tcp, current_ids};
 use crate::maps::NAMES;
 use crate::outbound::response;
 use crate::scratch::{self, Scratch};
 use crate::source::{Run, User};
-use crate::{enrol, flow, policy, source};
+use crate::{enrol, flow, policy, source, twins};
 
 /// Reads whose bytes are not to be looked at (include/linux/socket.h): with
 /// `MSG_PEEK` nothing is taken, with `MSG_TRUNC` the bytes are thrown away
@@ -31,6 +31,9 @@ pub(super) const UNSEEN: i32 = 0x2 | 0x20 | 0x2000;
 #[inline(never)]
 pub(super) fn has_read(sk: *mut c_void, length: i32, flags: i32, buffers: Buffers) {
     let Some(socket) = enrol::state(sk) else { return };
+    if twins::are_attached() && length > 0 && flags & UNSEEN == 0 && was_seen(sk, socket) {
+        return;
+    }
     if policy::is_balanced(socket.workload) {
         // SAFETY: no arguments.
         turn::end(unsafe { bpf_get_current_pid_tgid() } as u32);
@@ -39,7 +42,13 @@ pub(super) fn has_read(sk: *mut c_void, length: i32, flags: i32, buffers: Buffer
         return;
     }
     if socket.role == role::ACCEPTED {
-        if let Some(tcp) = Tcp::new(sk) {
+        if !policy::is_selected(socket) {
+            return;
+        }
+        // Before anything else: what is not HTTP/1 shall pay as little as possible.
+        if socket.request.phase == phase::LOST {
+            after_lost(socket);
+        } else if let Some(tcp) = Tcp::new(sk) {
             after_read(tcp, socket, length as u32, buffers);
         }
     } else if socket.awaits != 0 && flow::is_wanted() {
@@ -47,15 +56,24 @@ pub(super) fn has_read(sk: *mut c_void, length: i32, flags: i32, buffers: Buffer
     }
 }
 
+/// Whether a twin has dealt with a read.
+#[inline(always)]
+fn was_seen(sk: *mut c_void, socket: &Socket) -> bool {
+    if socket.role != role::ACCEPTED {
+        // What is done there may be done again.
+        return false;
+    }
+    if socket.request.phase == phase::LOST {
+        return executor::get(current_ids().0).kind == claim_kind::NONE;
+    }
+    let is_at = |tcp: Tcp| tcp.copied_seq() == socket.request.seq;
+    socket.flags & flag::ADOPTED == 0 && Tcp::new(sk).is_some_and(is_at)
+}
+
 /// The current thread has read `len` bytes from `socket`, which it accepted.
 #[inline(always)]
 fn after_read(tcp: Tcp, socket: &mut Socket, len: u32, buffers: Buffers) {
-    if !policy::is_selected(socket) {
-        return;
-    }
-    // SAFETY: no arguments.
-    let ids = unsafe { bpf_get_current_pid_tgid() };
-    let (tid, tgid) = (ids as u32, (ids >> 32) as u32);
+    let (tid, tgid) = current_ids();
     let end = tcp.copied_seq();
     let start = end.wrapping_sub(len);
     if socket.flags & flag::ADOPTED != 0 {
@@ -71,19 +89,15 @@ fn after_read(tcp: Tcp, socket: &mut Socket, len: u32, buffers: Buffers) {
     match synchronise(&mut socket.request, start, 0) {
         Position::Known => {}
         Position::Ended => socket.request.begin_message(),
-        Position::Lost => head::lose(socket, Reason::FramingLost),
-    }
-    socket.request.seq = end;
-    match socket.request.phase {
-        phase::LOST => {
-            // What PHP-FPM reads is FastCGI, and followed otherwise.
-            if runtime::of(tgid) != kind::PHP_FPM {
-                executor::forget(tid, tgid, Reason::of_lost(socket.request.lost));
-            }
+        Position::Lost => {
+            head::lose(socket, Reason::FramingLost);
+            after_lost(socket);
             return;
         }
-        phase if in_body(phase) => resume(tcp, socket, tid, tgid),
-        _ => {}
+    }
+    socket.request.seq = end;
+    if in_body(socket.request.phase) {
+        resume(tcp, socket, tid, tgid);
     }
     if socket.request.phase == phase::BODY && socket.request.body > u64::from(len) {
         socket.request.body -= u64::from(len);
@@ -104,6 +118,17 @@ fn after_read(tcp: Tcp, socket: &mut Socket, len: u32, buffers: Buffers) {
         Ok(()) => {}
     }
     scratch::release(scratch);
+}
+
+/// The current thread has read from `socket`, whose requests are not followed.
+#[inline(always)]
+fn after_lost(socket: &Socket) {
+    let (tid, tgid) = current_ids();
+    let runtime = runtime::of(tgid);
+    // What PHP-FPM reads is FastCGI, and followed otherwise.
+    if runtime != kind::PHP_FPM {
+        executor::forget_in(runtime, tid, tgid, Reason::of_lost(socket.request.lost));
+    }
 }
 
 /// Whether more of a message that stands at `phase` is to come after its head.

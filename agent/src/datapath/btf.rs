@@ -1,12 +1,52 @@
 //! Questions to the running kernel's BTF.
 
-use btf_rs::{Btf, Type};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::Path;
 
-/// Byte offset of the member at `path` in `structure`.
-pub(super) fn offset(btf: &Btf, structure: &str, path: &[&str]) -> Option<u32> {
-    let types = btf.resolve_types_by_name(structure).ok()?;
-    let root = types.into_iter().find(|found| matches!(found, Type::Struct(_)))?;
-    member_path(btf, root, path).map(|bits| bits / 8)
+use btf_rs::{Backend, Btf, Type};
+
+/// The kernel's types.
+pub(super) struct Types {
+    btf: Btf,
+    /// What was asked for already: looking for a name may mean looking at all of them.
+    named: RefCell<HashMap<String, Vec<Type>>>,
+}
+
+impl Types {
+    /// Those in `file`. Since Linux 6.16 they are looked at where they are; to read them all takes a tenth of a second.
+    ///
+    /// # Errors
+    /// If they cannot be read, or are not laid out as expected.
+    pub(super) fn of_kernel(file: &Path) -> btf_rs::Result<Self> {
+        let mapped = Btf::from_file_with_backend(file, Backend::Mmap);
+        let btf = mapped.or_else(|_| Btf::from_bytes(&std::fs::read(file)?))?;
+        Ok(Self { btf, named: RefCell::default() })
+    }
+
+    fn named(&self, name: &str) -> Vec<Type> {
+        let mut named = self.named.borrow_mut();
+        let find = || self.btf.resolve_types_by_name(name).unwrap_or_default();
+        named.entry(name.to_owned()).or_insert_with(find).clone()
+    }
+
+    /// Byte offset of the member at `path` in `structure`.
+    pub(super) fn offset(&self, structure: &str, path: &[&str]) -> Option<u32> {
+        let root = self.named(structure).into_iter().find(|found| matches!(found, Type::Struct(_)))?;
+        member_path(&self.btf, root, path).map(|bits| bits / 8)
+    }
+
+    /// The value of `name` in an enumeration.
+    pub(super) fn enumerator(&self, enumeration: &str, name: &str) -> Option<u32> {
+        self.named(enumeration).into_iter().find_map(|found| match found {
+            Type::Enum(found) => {
+                let is_it =
+                    |member: &&btf_rs::EnumMember| self.btf.resolve_name(*member).is_ok_and(|found| found == name);
+                found.members.iter().find(is_it).map(btf_rs::EnumMember::val)
+            }
+            _ => None,
+        })
+    }
 }
 
 fn member_path(btf: &Btf, mut current: Type, path: &[&str]) -> Option<u32> {
@@ -47,16 +87,4 @@ fn peel(btf: &Btf, mut current: Type) -> Option<Type> {
         };
         current = chained.ok()?;
     }
-}
-
-/// The value of `name` in an enumeration.
-pub(super) fn enumerator(btf: &Btf, enumeration: &str, name: &str) -> Option<u32> {
-    let types = btf.resolve_types_by_name(enumeration).ok()?;
-    types.into_iter().find_map(|found| match found {
-        Type::Enum(found) => {
-            let is_it = |member: &&btf_rs::EnumMember| btf.resolve_name(*member).is_ok_and(|found| found == name);
-            found.members.iter().find(is_it).map(btf_rs::EnumMember::val)
-        }
-        _ => None,
-    })
 }

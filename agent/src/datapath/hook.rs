@@ -132,9 +132,9 @@ impl Datapath {
 
     /// Attaches `hook`, whose programs are loaded.
     pub(super) fn attach_hook(&mut self, hook: ReadHook) -> anyhow::Result<()> {
-        for name in hook.programs() {
+        for name in self.with_twins(hook.programs()) {
             let program =
-                self.ebpf.program_mut(name).ok_or_else(|| anyhow::anyhow!("the object has no program {name}"))?;
+                self.ebpf.program_mut(&name).ok_or_else(|| anyhow::anyhow!("the object has no program {name}"))?;
             attach(program).map_err(|error| {
                 Failure::KernelLacks(format!("it does not let {name} be attached: {}", chain(&error)))
             })?;
@@ -145,9 +145,10 @@ impl Datapath {
 
     /// Sees no reads any more.
     pub(super) fn detach_hook(&mut self) {
-        for name in self.hook.take().map_or(&[][..], ReadHook::programs) {
+        let Some(hook) = self.hook.take() else { return };
+        for name in self.with_twins(hook.programs()) {
             // One that is not there is detached.
-            let _ = match self.ebpf.program_mut(name) {
+            let _ = match self.ebpf.program_mut(&name) {
                 Some(Program::FExit(program)) => program.unload(),
                 Some(Program::BtfTracePoint(program)) => program.unload(),
                 Some(Program::KProbe(program)) => program.unload(),

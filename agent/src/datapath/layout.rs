@@ -1,9 +1,10 @@
 //! Resolves what the kernel side must know of the running kernel's structures and enumerations, from its BTF.
 
-use baton_common::layout::Layout;
-use btf_rs::Btf;
+use std::path::Path;
 
-use super::btf::{enumerator, offset};
+use baton_common::layout::Layout;
+
+use super::btf::Types;
 use super::probe;
 use crate::failure::Failure;
 
@@ -21,16 +22,16 @@ const THREAD_POINTER: &[&str] = &["thread", "fsbase"];
 /// # Errors
 /// [`Failure::NoBtf`] if there is none, [`Failure::KernelLacks`] if a member is missing.
 pub(crate) fn resolve() -> Result<Layout, Failure> {
-    // Reading them takes a tenth of a second: once for both questions.
-    let btf = Btf::from_file(BTF_PATH).map_err(|error| Failure::NoBtf(error.to_string()))?;
-    probe::require_helpers(&btf)?;
+    let types = Types::of_kernel(Path::new(BTF_PATH)).map_err(|error| Failure::NoBtf(error.to_string()))?;
+    probe::require_helpers(&types)?;
     let at = |structure: &str, path: &[&str]| {
-        offset(&btf, structure, path).ok_or_else(|| {
+        types.offset(structure, path).ok_or_else(|| {
             Failure::KernelLacks(format!("its type information has no member {structure}.{}", path.join(".")))
         })
     };
     let value = |enumeration: &str, name: &str| {
-        enumerator(&btf, enumeration, name)
+        types
+            .enumerator(enumeration, name)
             .ok_or_else(|| Failure::KernelLacks(format!("its type information has no {name} in enum {enumeration}")))
     };
     Ok(Layout {
@@ -84,7 +85,7 @@ pub(crate) fn resolve() -> Result<Layout, Failure> {
         iter_type: at("iov_iter", &["iter_type"])?,
         iter_offset: at("iov_iter", &["iov_offset"])?,
         iter_count: at("iov_iter", &["count"])?,
-        iter_buffer: offset(&btf, "iov_iter", &["ubuf"]).unwrap_or(0),
+        iter_buffer: types.offset("iov_iter", &["ubuf"]).unwrap_or(0),
         // Its name since 6.4, and the one before.
         iter_vector: at("iov_iter", &["__iov"]).or_else(|_| at("iov_iter", &["iov"]))?,
         iter_is_buffer: value("iter_type", "ITER_UBUF").unwrap_or(Layout::NONE),

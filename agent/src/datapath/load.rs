@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, anyhow};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf, SkStorage, SockHash};
-use aya::programs::{BtfTracePoint, CgroupSkb, Program, SkMsg, SkSkb, SockOps};
+use aya::programs::{BtfTracePoint, CgroupSkb, SkMsg, SkSkb, SockOps};
 use aya::util::nr_cpus;
 use aya::{Btf, Ebpf, EbpfLoader};
 use baton_common::attribution::Claim;
@@ -18,7 +18,7 @@ use super::messages::Messages;
 use super::pins::Pins;
 use super::pod::Raw;
 use super::uprobe::Uprobes;
-use super::{bpf, clock, layout, messages, probe};
+use super::{bpf, clock, layout, messages, probe, program, twins};
 use crate::control::plan::Plan;
 use crate::failure::{Failure, chain};
 
@@ -68,6 +68,8 @@ pub(crate) struct Datapath {
     pub(super) ebpf: Ebpf,
     pub(super) uprobes: Uprobes,
     options: Options,
+    /// Whether programs that can be left out are there four times.
+    has_twins: bool,
     /// What sees reads, once it is attached.
     pub(super) hook: Option<ReadHook>,
     cure: bool,
@@ -98,14 +100,25 @@ impl Datapath {
     }
 
     fn load_with(options: Options, names: &Names, pins: Option<Pins>) -> anyhow::Result<Self> {
-        let offsets = Raw(layout::resolve()?);
+        // Reading the kernel's types takes a while in either way: at once.
+        let (offsets, btf) = std::thread::scope(|scope| {
+            let btf = scope.spawn(Btf::from_sys_fs);
+            (layout::resolve(), btf.join())
+        });
+        let offsets = Raw(offsets?);
+        let btf = btf.map_err(|_| anyhow!("reading the kernel's types panicked"))?;
+        let btf = btf.map_err(|error| Failure::NoBtf(error.to_string()))?;
+        let has_twins = twins::are_needed();
+        let twins = u32::from(has_twins);
         let log_level = messages::level();
         let mut loader = EbpfLoader::new();
         for (map, path) in pins.iter().flat_map(Pins::maps) {
             loader.map_pin_path(map, path);
         }
         let ebpf = loader
+            .btf(Some(&btf))
             .override_global("LAYOUT", &offsets, true)
+            .override_global("TWINS", &twins, true)
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("AYA_LOGS", messages::room(log_level))
             .map_max_entries("CONTEXTS", options.contexts)
@@ -113,11 +126,22 @@ impl Datapath {
             .load(OBJECT)
             .map_err(|error| Failure::KernelLacks(format!("it refuses baton's maps: {}", chain(&error))))?;
         let uprobes = Uprobes::prepare(OBJECT, &ebpf)?;
-        let mut datapath =
-            Self { gate: None, ebpf, uprobes, options, hook: None, cure: false, cut: false, epoch: 0, events: 0, pins };
+        let mut datapath = Self {
+            gate: None,
+            ebpf,
+            uprobes,
+            options,
+            has_twins,
+            hook: None,
+            cure: false,
+            cut: false,
+            epoch: 0,
+            events: 0,
+            pins,
+        };
         datapath.set_names(names)?;
         datapath.set_first_id()?;
-        datapath.load_programs()?;
+        datapath.load_programs(&btf)?;
         give_memory_back();
         Ok(datapath)
     }
@@ -130,20 +154,17 @@ impl Datapath {
         Messages::take(&mut self.ebpf)
     }
 
-    fn load_programs(&mut self) -> anyhow::Result<()> {
-        let btf = Btf::from_sys_fs().map_err(|error| Failure::NoBtf(error.to_string()))?;
+    fn load_programs(&mut self, btf: &Btf) -> anyhow::Result<()> {
         let members = self.members()?.fd().try_clone().context("failed to copy the map's descriptor")?;
         // The kernel looks at each program for up to a quarter of a second: at all of them at once.
         let is_pinned = self.is_pinned();
-        let hook = self.choose_hook(self.options.hook, &btf)?;
-        let is_needed = |name: &str| {
-            [&LOADED[..], &TRACEPOINTS, hook.programs()].iter().any(|names| names.contains(&name))
-                || is_pinned && PINNED.contains(&name)
-        };
+        let hook = self.choose_hook(self.options.hook, btf)?;
+        let pinned = if is_pinned { &PINNED[..] } else { &[] };
+        let needed = self.with_twins(&[&LOADED[..], &TRACEPOINTS, hook.programs(), pinned].concat());
         std::thread::scope(|scope| -> anyhow::Result<()> {
-            let all = self.ebpf.programs_mut().filter(|(name, _)| is_needed(name));
+            let all = self.ebpf.programs_mut().filter(|(name, _)| needed.iter().any(|needed| needed == name));
             let loading: Vec<_> =
-                all.map(|(name, program)| scope.spawn(|| load_program(name, program, &btf))).collect();
+                all.map(|(name, program)| scope.spawn(|| program::load(name, program, btf))).collect();
             let loaded = loading.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("loading panicked"))?);
             loaded.collect()
         })?;
@@ -158,8 +179,8 @@ impl Datapath {
             pinned = is_pinned,
             "programs loaded"
         );
-        for name in TRACEPOINTS {
-            let program: &mut BtfTracePoint = self.program(name)?;
+        for name in self.with_twins(&TRACEPOINTS) {
+            let program: &mut BtfTracePoint = self.program(&name)?;
             program.attach().with_context(|| format!("failed to attach to the tracepoint {name}"))?;
         }
         self.attach_hook(hook)?;
@@ -173,7 +194,7 @@ impl Datapath {
     pub(crate) fn cure(&mut self) -> anyhow::Result<()> {
         let members = self.members()?.fd().try_clone().context("failed to copy the map's descriptor")?;
         let sk_skb: &mut SkSkb = self.program("sk_skb_pass")?;
-        sk_skb.load().map_err(|error| refused("sk_skb_pass", &chain(&error)))?;
+        sk_skb.load().map_err(|error| program::refused("sk_skb_pass", &chain(&error)))?;
         sk_skb.attach(&members).context("failed to attach sk_skb_pass to the SOCKHASH")?;
         self.cure = true;
         self.set_settings()
@@ -215,10 +236,15 @@ impl Datapath {
     /// Sees nothing any more: no reads, no answers, no threads.
     pub(crate) fn detach_tracepoints(&mut self) {
         self.detach_hook();
-        for name in TRACEPOINTS {
+        for name in self.with_twins(&TRACEPOINTS) {
             // One that is not there is detached.
-            let _ = self.program::<BtfTracePoint>(name).map(BtfTracePoint::unload);
+            let _ = self.program::<BtfTracePoint>(&name).map(BtfTracePoint::unload);
         }
+    }
+
+    /// The names of programs, and of their twins where there are any.
+    pub(super) fn with_twins(&self, programs: &[&str]) -> Vec<String> {
+        programs.iter().flat_map(|name| twins::with_twins(name, self.has_twins)).collect()
     }
 
     pub(super) fn program<'a, P>(&'a mut self, name: &str) -> anyhow::Result<&'a mut P>
@@ -362,22 +388,6 @@ impl Datapath {
     }
 }
 
-fn load_program(name: &str, program: &mut Program, btf: &Btf) -> anyhow::Result<()> {
-    let loaded = match program {
-        Program::SockOps(program) => program.load(),
-        Program::CgroupSkb(program) => program.load(),
-        Program::SkMsg(program) => program.load(),
-        Program::BtfTracePoint(program) => program.load(name, btf),
-        Program::FExit(program) => program.load(name, btf),
-        Program::KProbe(program) => program.load(),
-        Program::SocketFilter(program) => program.load(),
-        Program::Iter(program) if name == "iter_sockmap_leave" => program.load("sockmap", btf),
-        Program::Iter(program) => program.load("tcp", btf),
-        _ => anyhow::bail!("nobody knows how to load the program {name}"),
-    };
-    Ok(loaded.map_err(|error| refused(name, &chain(&error)))?)
-}
-
 /// Reading the kernel's types takes tens of megabytes for a moment, which the C
 /// library would keep.
 fn give_memory_back() {
@@ -387,14 +397,4 @@ fn give_memory_back() {
     unsafe {
         libc::malloc_trim(0);
     }
-}
-
-/// A program that the kernel refused, with the verifier's last words.
-pub(super) fn refused(name: &str, text: &str) -> Failure {
-    tracing::debug!(program = name, error = text, "refused");
-    // The verifier explains itself at length; what matters is at the end.
-    let lines: Vec<&str> = text.lines().collect();
-    let last = lines.len().saturating_sub(6);
-    let text = if last > 1 { format!("{} … {}", lines[0], lines[last..].join("; ")) } else { lines.join("; ") };
-    Failure::KernelLacks(format!("it refuses the program {name}: {text}"))
 }

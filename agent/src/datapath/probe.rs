@@ -1,7 +1,6 @@
 //! What baton needs of the process's rights and of the kernel.
 
-use btf_rs::Btf;
-
+use super::btf::Types;
 use crate::control::cgroup;
 use crate::failure::Failure;
 
@@ -65,8 +64,8 @@ pub(crate) fn require() -> Result<(), Failure> {
 ///
 /// # Errors
 /// [`Failure::KernelLacks`].
-pub(crate) fn require_helpers(btf: &Btf) -> Result<(), Failure> {
-    let lacks = |(id, ..): &&(&str, &str, &str)| super::btf::enumerator(btf, "bpf_func_id", id).is_none();
+pub(super) fn require_helpers(types: &Types) -> Result<(), Failure> {
+    let lacks = |(id, ..): &&(&str, &str, &str)| types.enumerator("bpf_func_id", id).is_none();
     match HELPERS.iter().find(lacks) {
         None => Ok(()),
         Some((_, helper, version)) => Err(Failure::KernelLacks(format!(

@@ -10,6 +10,7 @@ use aya::programs::Program;
 
 use super::bpf;
 use super::load::Datapath;
+use super::twins;
 
 /// Where an operator switches the kernel's BPF statistics on. baton never does: they cost each program some
 /// nanoseconds, on the whole machine.
@@ -43,6 +44,7 @@ impl Datapath {
         let all = aya.chain(own).map(|(name, hook, program)| loaded(name, hook, program, counts));
         let mut all = all.collect::<anyhow::Result<Vec<_>>>()?;
         all.sort_by(|one, other| one.name.cmp(&other.name));
+        lost_by_all(&mut all);
         Ok(all)
     }
 
@@ -60,6 +62,16 @@ impl Datapath {
 }
 
 const UPROBE: &str = "uprobe";
+
+/// An event is lost that a program and all its twins have missed: at most as many as the one that missed the fewest.
+fn lost_by_all(programs: &mut [Loaded]) {
+    let misses: Vec<(String, u64)> =
+        programs.iter().map(|program| (twins::original(&program.name).to_owned(), program.misses)).collect();
+    for program in programs {
+        let fewest = misses.iter().filter(|(original, _)| *original == program.name).map(|(_, misses)| *misses).min();
+        program.misses = fewest.unwrap_or(0);
+    }
+}
 
 fn loaded(name: &str, hook: &'static str, program: BorrowedFd<'_>, counts: bool) -> anyhow::Result<Loaded> {
     let statistics = bpf::run_statistics(program).with_context(|| format!("failed to ask how often {name} has run"))?;

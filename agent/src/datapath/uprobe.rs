@@ -23,8 +23,9 @@ use aya_obj::{Function, Object, ProgramSection};
 use nix::errno::Errno;
 
 use super::bpf::{self, Code};
-use super::load::{Datapath, refused};
+use super::load::Datapath;
 use super::probe;
+use super::program::refused;
 
 /// Something attached, as long as it is kept.
 #[derive(Debug)]
