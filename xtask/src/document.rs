@@ -13,11 +13,26 @@ pub(crate) fn record(document: &Path, name: &str, result: &[String]) -> Result<(
     fs::write(document, text).with_context(|| format!("failed to write {}", document.display()))
 }
 
+/// The lines that the document's place of this name has.
+pub(crate) fn recorded(document: &Path, name: &str) -> Result<Vec<String>> {
+    let text = fs::read_to_string(document).with_context(|| format!("failed to read {}", document.display()))?;
+    let (_, place, _) =
+        parts(&text, name).with_context(|| format!("{} has no place for what was {name}", document.display()))?;
+    Ok(place.lines().map(str::to_owned).collect())
+}
+
 fn replaced(text: &str, name: &str, result: &str) -> Option<String> {
+    let (before, _, after) = parts(text, name)?;
+    Some(format!("{before}\n{}\n\n{after}", result.trim()))
+}
+
+/// What is up to the place of this name, in it, and from its end on.
+fn parts<'a>(text: &'a str, name: &str) -> Option<(&'a str, &'a str, &'a str)> {
     let (begin, end) = (format!("<!-- {name}: begin -->\n"), format!("<!-- {name}: end -->"));
-    let (before, rest) = text.split_once(&begin)?;
-    let (_, after) = rest.split_once(&end)?;
-    Some(format!("{before}{begin}\n{}\n\n{end}{after}", result.trim()))
+    let at = text.find(&begin)? + begin.len();
+    let (before, rest) = text.split_at(at);
+    let (place, after) = rest.split_at(rest.find(&end)?);
+    Some((before, place, after))
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ pub(crate) struct Arguments {
     /// Show the kernels and their hooks, and run nothing
     #[arg(long)]
     list: bool,
-    /// Put the table into docs/KERNELS.md
+    /// Put what comes out into the table of docs/KERNELS.md, beside what it has of other runs
     #[arg(long)]
     record: bool,
     /// Install and build nothing: take the newest test programs from this directory of cargo's, and baton from $BATON_BIN
@@ -120,7 +120,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     for (emulator, userland) in &prepared {
         rows.extend(boot_each(&runs, arguments, emulator, userland)?);
     }
-    conclude(&rows, arguments)
+    conclude(&rows)
 }
 
 /// As [`run`], with what is built already. Returns the lines of the table, and whether all is well.
@@ -165,7 +165,7 @@ fn boot_each(runs: &[Run], arguments: &Arguments, emulator: &Emulator, userland:
     let mut rows = Vec::new();
     for run in runs.iter().filter(|run| run.kernel.architecture == architecture) {
         say::step(&format!("kernel {}", run.name()));
-        let mut row = Row::new(run);
+        let mut row = Row::new(run, &arguments.filter);
         let start = Instant::now();
         if let Err(error) = follow(run, emulator, arguments, userland, &mut row) {
             interrupt::check()?;
@@ -175,6 +175,10 @@ fn boot_each(runs: &[Run], arguments: &Arguments, emulator: &Emulator, userland:
         row.seconds = start.elapsed().as_secs();
         say::result(&row.summary());
         rows.push(row);
+        // A whole matrix takes hours: what is known is kept.
+        if arguments.record {
+            record(&rows[rows.len() - 1..])?;
+        }
     }
     if !arguments.short {
         for (program, why) in &userland.choice.skipped {
@@ -270,7 +274,7 @@ fn python() -> PathBuf {
     std::env::var_os("BATON_PYTHON").map_or_else(|| workspace::venv().join("bin/python"), PathBuf::from)
 }
 
-fn conclude(rows: &[Row], arguments: &Arguments) -> Result<()> {
+fn conclude(rows: &[Row]) -> Result<()> {
     say::step("all kernels");
     let table = report::table(rows);
     for line in &table {
@@ -284,15 +288,19 @@ fn conclude(rows: &[Row], arguments: &Arguments) -> Result<()> {
             say::result(&format!("BROKEN OFF on {} with {}: {}", row.kernel, row.hook, first_line(why)));
         }
     }
-    if arguments.record {
-        let mut lines = vec![format!("Under software emulation on {}", machine::Machine::here().line()), String::new()];
-        lines.extend(table);
-        document::record(&workspace::root().join("docs/KERNELS.md"), "measured", &lines)?;
-    }
     if !rows.iter().all(Row::is_good) {
         bail!("tests failed; their output is above");
     }
     Ok(())
+}
+
+/// Puts `rows` into the table of docs/KERNELS.md, beside what others it has.
+fn record(rows: &[Row]) -> Result<()> {
+    let page = workspace::root().join("docs/KERNELS.md");
+    let before = document::recorded(&page, "measured")?;
+    let mut lines = vec![format!("Under software emulation on {}", machine::Machine::here().line()), String::new()];
+    lines.extend(report::merged(&kernels::choose(&[], &[], false), rows, &before));
+    document::record(&page, "measured", &lines)
 }
 
 fn first_line(text: &str) -> &str {

@@ -3,12 +3,14 @@
 use std::io::Write as _;
 
 use super::job::Outcome;
-use super::kernels::Run;
+use super::kernels::{Hook, Run};
 use crate::say::{self, Colour, coloured};
 
 /// What came out of one boot.
 #[derive(Debug, Default)]
 pub(super) struct Row {
+    /// What the matrix calls the kernel.
+    name: String,
     /// `uname -r`, or what the matrix calls the kernel.
     pub(super) kernel: String,
     /// How baton reads, or that it is to refuse.
@@ -22,13 +24,25 @@ pub(super) struct Row {
     /// Why the run ended early.
     pub(super) broken: Option<String>,
     pub(super) seconds: u64,
+    /// Which tests were chosen.
+    tests: String,
 }
 
 impl Row {
-    pub(super) fn new(run: &Run) -> Self {
-        let hook = run.hook.map_or("– (too old: refused)", |hook| hook.name());
+    /// Of a run with the tests that `filters` choose.
+    pub(super) fn new(run: &Run, filters: &[String]) -> Self {
+        let name = run.kernel.name.to_owned();
         Self {
-            kernel: run.kernel.name.to_owned(), hook: hook.to_owned(), self_test: "–".to_owned(), ..Self::default()
+            kernel: name.clone(),
+            name,
+            hook: hook(run).to_owned(),
+            self_test: "–".to_owned(),
+            tests: match (run.hook, filters) {
+                (None, _) => "–".to_owned(),
+                (_, []) => "all that fit".to_owned(),
+                (_, filters) => filters.join(", "),
+            },
+            ..Self::default()
         }
     }
 
@@ -72,8 +86,9 @@ impl Row {
         )
     }
 
-    fn cells(&self) -> [String; 6] {
+    fn cells(&self) -> [String; 8] {
         [
+            self.name.clone(),
             self.kernel.clone(),
             self.hook.clone(),
             self.self_test.clone(),
@@ -83,6 +98,7 @@ impl Row {
                 None => self.failed.len().to_string(),
             },
             self.skipped.to_string(),
+            self.tests.clone(),
         ]
     }
 }
@@ -95,34 +111,72 @@ pub(super) fn begin(test: &str) {
     let _ = std::io::stdout().flush();
 }
 
+/// How a run's hook is shown.
+fn hook(run: &Run) -> &'static str {
+    run.hook.map_or("– (too old: refused)", Hook::name)
+}
+
+/// The table's heading.
+const HEADING: [&str; 2] = [
+    "| `--kernel` | Linux | hook | self-test | passed | failed | skipped | tests |",
+    "|---|---|---|---|--:|--:|--:|---|",
+];
+
 /// The table, in Markdown.
 pub(super) fn table(rows: &[Row]) -> Vec<String> {
-    let mut lines = vec![
-        "| kernel | hook | self-test | passed | failed | skipped |".to_owned(),
-        "|---|---|---|--:|--:|--:|".to_owned(),
-    ];
-    lines.extend(rows.iter().map(|row| format!("| {} |", row.cells().join(" | "))));
-    lines
+    let lines = rows.iter().map(|row| format!("| {} |", row.cells().join(" | ")));
+    HEADING.iter().map(ToString::to_string).chain(lines).collect()
+}
+
+/// The lines of the table of `runs`: those of `rows`, and where a run is not among them, what `before` has of it.
+pub(super) fn merged(runs: &[Run], rows: &[Row], before: &[String]) -> Vec<String> {
+    let new = table(rows);
+    let line = |run: &Run| {
+        let is_its = |line: &&String| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            cells.get(1) == Some(&run.kernel.name) && cells.get(3) == Some(&hook(run))
+        };
+        new.iter().find(is_its).or_else(|| before.iter().find(is_its)).cloned()
+    };
+    HEADING.iter().map(ToString::to_string).chain(runs.iter().filter_map(line)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::kernels::choose;
     use super::*;
 
-    fn row() -> Row {
+    fn row(run: &Run) -> Row {
         let kernel = "6.1.0-50-cloud-amd64".to_owned();
-        Row { kernel, hook: "fentry".to_owned(), self_test: "ok".to_owned(), passed: 3, skipped: 1, ..Row::default() }
+        Row { kernel, self_test: "ok".to_owned(), passed: 3, skipped: 1, ..Row::new(run, &[]) }
+    }
+
+    fn runs() -> Vec<Run> {
+        choose(&["6.1".to_owned()], &[], false)
     }
 
     #[test]
     fn the_table_has_a_line_for_each_run() {
-        let lines = table(&[row(), Row { broken: Some("no".to_owned()), ..row() }]);
-        assert_eq!(lines[2], "| 6.1.0-50-cloud-amd64 | fentry | ok | 3 | 0 | 1 |");
-        assert_eq!(lines[3], "| 6.1.0-50-cloud-amd64 | fentry | ok | 3 | run broken off | 1 |");
+        let [fentry, kprobe] = runs()[..] else { panic!("two runs") };
+        let lines = table(&[row(&fentry), Row { broken: Some("no".to_owned()), ..row(&kprobe) }]);
+        assert_eq!(lines[2], "| 6.1 | 6.1.0-50-cloud-amd64 | fentry | ok | 3 | 0 | 1 | all that fit |");
+        assert_eq!(lines[3], "| 6.1 | 6.1.0-50-cloud-amd64 | kprobe | ok | 3 | run broken off | 1 | all that fit |");
+    }
+
+    #[test]
+    fn what_was_not_run_stays_in_the_table() {
+        let [fentry, kprobe] = runs()[..] else { panic!("two runs") };
+        let before = table(&[row(&fentry), row(&kprobe)]);
+        let after = merged(&runs(), &[Row { passed: 9, ..row(&kprobe) }], &before);
+        assert_eq!(after[..3], before[..3]);
+        assert!(after[3].contains("| kprobe | ok | 9 |"), "{after:?}");
+        assert_eq!(merged(&runs(), &[], &before), before);
+        assert_eq!(merged(&runs(), &[], &["| kprobe |".to_owned()]).len(), HEADING.len());
     }
 
     #[test]
     fn a_run_is_good_when_all_passed_and_something_did() {
+        let row = || row(&runs()[0]);
         assert!(row().is_good());
         assert!(!Row { failed: vec!["a".to_owned()], ..row() }.is_good());
         assert!(!Row { broken: Some("no".to_owned()), ..row() }.is_good());
