@@ -10,6 +10,7 @@ use baton_tests::baton::{self, Daemon};
 use baton_tests::bpf::{Objects, nothing_new_since};
 use baton_tests::cgroup::Cgroup;
 use baton_tests::exchange::{Exchanges, Shape};
+use baton_tests::load::scaled;
 use baton_tests::pins::Pins;
 use baton_tests::random::Random;
 use baton_tests::scratch::Scratch;
@@ -19,9 +20,9 @@ const CLIENTS: usize = 64;
 /// How many times, in the long form.
 const ROUNDS: usize = 200;
 
-/// How many times at least, and for how long at most beyond that, otherwise.
+/// How many times at least, and for how many seconds at most beyond that, otherwise; scaled as numbers of requests are.
 const FEWEST: usize = 20;
-const SHORT: Duration = Duration::from_secs(40);
+const SECONDS: usize = 40;
 
 /// The longest time between two strokes, in milliseconds.
 const PAUSE: usize = 400;
@@ -119,9 +120,10 @@ fn struck_under_load(pins: Option<&Pins>, variables: &[(&str, &str)], shape: &Sh
         });
         let struck = (|| -> Result<_> {
             let start = Instant::now();
-            let wanted = if super::long() { ROUNDS } else { FEWEST };
+            let wanted = if super::long() { ROUNDS } else { scaled(FEWEST) };
+            let short = Duration::from_secs(scaled(SECONDS) as u64);
             let mut round = 0;
-            while round < wanted || (!super::long() && start.elapsed() < SHORT && round < ROUNDS) {
+            while round < wanted || (!super::long() && start.elapsed() < short && round < ROUNDS) {
                 rest(&mut random, PAUSE);
                 daemon = builds.strike(daemon, &mut random).with_context(|| format!("round {round}"))?;
                 round += 1;

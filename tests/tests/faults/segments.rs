@@ -64,6 +64,27 @@ fn download(client: impl Fn(&str, &Path) -> Result<Command>) -> Result<()> {
     nothing_new_since(&before)
 }
 
+/// When the client stands still: what it has not read waits in its queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    /// From before the first segment until after the second: all of both waits.
+    Always,
+    /// Once the first has been sent, of which it may have read nothing, a part or all, until after the second.
+    BetweenSegments,
+    /// The same, but the second comes when it may read or wait.
+    WhileRewound,
+}
+
+impl Stands {
+    fn of(number: usize) -> Self {
+        match number {
+            0 => Self::Always,
+            1 => Self::BetweenSegments,
+            _ => Self::WhileRewound,
+        }
+    }
+}
+
 /// Sends a body in segments that overlap, to a client that stands still now and then; returns the body.
 fn serve(mut stream: TcpStream, client: &Running, random: &mut Random) -> Result<Vec<u8>> {
     stream.set_nodelay(true)?;
@@ -74,18 +95,24 @@ fn serve(mut stream: TcpStream, client: &Running, random: &mut Random) -> Result
     stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
     let mut sent = 0;
     while sent < body.len() {
-        // All of it waits in the client's queue, a part, or nothing.
-        let stands = random.below(3) > 0;
-        if stands {
+        let stands = Stands::of(random.below(3));
+        if stands == Stands::Always {
             stand(client)?;
         }
         let more = (sent + 1 + random.below(5000)).min(body.len());
         stream.write_all(&body[sent..more])?;
+        if stands != Stands::Always {
+            stand(client)?;
+        }
         let back = random.below(6000).min(more);
+        // A client that read meanwhile could send a packet to nobody, and would be told that there is no connection.
         stream = rewind(stream, u32::try_from(back)?)?;
+        if stands == Stands::WhileRewound {
+            client.signal(Signal::SIGCONT)?;
+        }
         sent = (more + random.below(5000)).min(body.len());
         stream.write_all(&body[more - back..sent])?;
-        if stands {
+        if stands != Stands::WhileRewound {
             client.signal(Signal::SIGCONT)?;
         }
     }
