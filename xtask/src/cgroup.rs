@@ -19,9 +19,7 @@ pub(crate) struct Cgroup(PathBuf);
 impl Cgroup {
     /// Makes `baton-NAME-PID` below the cgroup that this task runs in.
     pub(crate) fn new(name: &str) -> Result<Self> {
-        let own = fs::read_to_string("/proc/self/cgroup").context("failed to read /proc/self/cgroup")?;
-        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-        let path = mount()?.join(own).join(format!("baton-{name}-{}", std::process::id()));
+        let path = own()?.join(format!("baton-{name}-{}", std::process::id()));
         fs::create_dir(&path)
             .with_context(|| format!("failed to make the cgroup {}; are you root?", path.display()))?;
         Ok(Self(path))
@@ -55,6 +53,13 @@ pub(crate) fn cpu_microseconds(cgroup: &Path) -> Result<u64> {
 
 fn parse_usage(stat: &str) -> Option<u64> {
     stat.lines().find_map(|line| line.strip_prefix("usage_usec ")?.parse().ok())
+}
+
+/// The cgroup that this process is in.
+pub(crate) fn own() -> Result<PathBuf> {
+    let own = fs::read_to_string("/proc/self/cgroup").context("failed to read /proc/self/cgroup")?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    Ok(mount()?.join(own))
 }
 
 /// Where cgroup v2 is mounted.

@@ -144,12 +144,13 @@ impl Case {
     }
 }
 
-/// What all runs share.
+/// What all runs share. The backend ends before its cgroup goes.
 pub(super) struct Bench<'a> {
     pub(super) tools: Tools<'a>,
     /// None when both sides are measured without baton.
     pub(super) baton: Option<PathBuf>,
-    pub(super) backend_port: u16,
+    backend_port: u16,
+    _backend: Service,
     /// Where backend and load generator run.
     pub(super) cgroup: Cgroup,
 }
@@ -169,7 +170,14 @@ pub(super) struct Stage {
     idle: Option<Cgroup>,
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    pub(super) fn new(tools: Tools<'a>, baton: Option<PathBuf>) -> Result<Self> {
+        let cgroup = Cgroup::new("bench-peers")?;
+        let [backend_port] = wait::free_ports()?;
+        let backend = launch(&tools, &cgroup, "backend", &tools.backend(backend_port), backend_port)?;
+        Ok(Self { tools, baton, backend_port, _backend: backend, cgroup })
+    }
+
     /// Starts `baton run` in `cgroup` with one workload and waits until it is attached.
     fn daemon(&self, cgroup: &Cgroup, baton: &Path, workload: &Path, port: u16) -> Result<Service> {
         let mut command = Command::new(baton);

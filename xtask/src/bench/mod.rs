@@ -6,9 +6,11 @@ mod compare;
 mod daemon;
 mod kernel;
 pub(crate) mod peer;
+mod profile;
 mod programs;
 mod report;
 mod spread;
+mod traffic;
 
 use std::fs;
 use std::path::PathBuf;
@@ -73,36 +75,26 @@ enum Task {
     Compare(compare::Arguments),
     /// The time in each of baton's programs in the kernel
     Kernel(kernel::Arguments),
+    /// Where the time goes that baton adds to a request
+    Profile(profile::Arguments),
+    /// Traffic that baton has nothing to add to: Redis, and large bodies
+    Traffic(traffic::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.task {
         Some(Task::Compare(arguments)) => return compare::run(arguments),
         Some(Task::Kernel(arguments)) => return kernel::run(arguments),
+        Some(Task::Profile(arguments)) => return profile::run(arguments),
+        Some(Task::Traffic(arguments)) => return traffic::run(arguments),
         None => {}
     }
     if arguments.pairs == 0 || arguments.rounds == 0 || arguments.seconds <= 0.0 {
         bail!("nothing to measure: --pairs and --rounds must be at least 1 and --seconds more than 0");
     }
-    setup::run(&setup::Arguments::for_purpose(Purpose::Bench))?;
-    say::step("building baton and the benchmark's programs");
-    process::run(&mut workspace::cargo(&["build", "--release", "--package", "xtask"]))?;
-    let baton = if arguments.null { None } else { Some(workspace::build_baton()?) };
-    warn_when_busy();
-
+    let baton = build(Purpose::Bench)?;
     let scratch = Scratch::new("bench")?;
-    let [backend_port] = wait::free_ports()?;
-    let bench = Bench {
-        tools: Tools {
-            peer: workspace::release("xtask"),
-            python: workspace::venv(),
-            node: workspace::node(),
-            scratch: &scratch,
-        },
-        baton,
-        backend_port,
-        cgroup: Cgroup::new("bench-peers")?,
-    };
+    let bench = Bench::new(Tools::usual(&scratch), (!arguments.null).then_some(baton))?;
     let report = measure_all(&bench, arguments)?;
     for line in report.markdown() {
         say::result(&line);
@@ -118,6 +110,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         say::note(&format!("{} and {} hold this result", page.display(), json().display()));
     }
     report.refuse_wrong_contexts()
+}
+
+/// Sees to it that what a benchmark needs is there, and builds baton, whose program it returns.
+fn build(purpose: Purpose) -> Result<PathBuf> {
+    setup::run(&setup::Arguments::for_purpose(purpose))?;
+    say::step("building baton and the benchmark's programs");
+    process::run(&mut workspace::cargo(&["build", "--release", "--package", "xtask"]))?;
+    let baton = workspace::build_baton()?;
+    warn_when_busy();
+    Ok(baton)
 }
 
 /// Where `--record` puts everything that was measured.
@@ -136,10 +138,6 @@ fn warn_when_busy() {
 }
 
 fn measure_all(bench: &Bench<'_>, arguments: &Arguments) -> Result<Report> {
-    let mut command = Command::new(&bench.tools.peer);
-    command.args(["bench-peer", "backend", "--port", &bench.backend_port.to_string()]);
-    let _backend = launch(&bench.tools, &bench.cgroup, "backend", &command, bench.backend_port)?;
-
     let cases = if arguments.cases.is_empty() { &Case::ALL[..] } else { &arguments.cases };
     // Without baton there is nothing to watch.
     let cases = cases.iter().filter(|case| bench.baton.is_some() || !case.is_watched());

@@ -48,6 +48,25 @@ pub(super) struct Tools<'a> {
     pub(super) scratch: &'a Scratch,
 }
 
+impl<'a> Tools<'a> {
+    /// What is installed for tests, too.
+    pub(super) fn usual(scratch: &'a Scratch) -> Self {
+        Self { peer: workspace::release("xtask"), python: workspace::venv(), node: workspace::node(), scratch }
+    }
+
+    /// With OpenTelemetry's packages, which are kept apart.
+    pub(super) fn observed(scratch: &'a Scratch) -> Self {
+        Self { python: workspace::observed_venv(), node: workspace::observed_node(), ..Self::usual(scratch) }
+    }
+
+    /// The command that starts what answers requests with the value of one of their headers.
+    pub(super) fn backend(&self, port: u16) -> Command {
+        let mut command = Command::new(&self.peer);
+        command.args(["bench-peer", "backend", "--port", &port.to_string()]);
+        command
+    }
+}
+
 impl Program {
     /// The command that starts it on `port`, with a backend on another one of the same machine.
     pub(super) fn command(self, tools: &Tools<'_>, port: u16, backend: u16, forwarding: Forwarding) -> Result<Command> {

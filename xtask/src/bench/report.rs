@@ -60,7 +60,7 @@ const QUANTITIES: [Quantity; 5] = [
     ("p50, µs", |run| run.p50_us),
     ("p99, µs", |run| run.p99_us),
     ("CPU of program and baton, µs/request", |run| run.cpu_us_per_request),
-    ("CPU of everything, µs/request", |run| run.machine_us_per_request),
+    ("CPU of load generator and backend, too, µs/request", |run| run.total_us_per_request),
 ];
 
 impl Report {

@@ -1,9 +1,6 @@
-//! The kernel's process table: who started whom, and how busy the machine is.
+//! The kernel's process table: who started whom.
 
 use std::fs;
-
-/// Clock ticks per second in `/proc` (USER_HZ, 100 on every architecture that Rust and Linux share).
-const TICKS_PER_SECOND: u64 = 100;
 
 /// One line of the process table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,16 +30,6 @@ pub(crate) fn descendants(root: u32) -> Vec<Process> {
         }
     }
     family
-}
-
-/// Microseconds in which the machine's CPUs were busy, since boot.
-pub(crate) fn machine_microseconds() -> u64 {
-    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
-    // user nice system idle iowait irq softirq steal: all but idle, iowait and steal.
-    let busy = fields.take(7).enumerate().filter(|(index, _)| !matches!(index, 3 | 4));
-    let ticks: u64 = busy.filter_map(|(_, ticks)| ticks.parse::<u64>().ok()).sum();
-    ticks * (1_000_000 / TICKS_PER_SECOND)
 }
 
 fn all() -> Vec<Process> {

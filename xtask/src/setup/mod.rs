@@ -45,6 +45,10 @@ pub(crate) enum Purpose {
     Bench,
     /// `cargo xtask bench compare`
     Compare,
+    /// `cargo xtask bench traffic`
+    Traffic,
+    /// `cargo xtask bench profile`
+    Profile,
     /// `cargo xtask chart`
     Chart,
 }
@@ -55,7 +59,14 @@ impl Purpose {
         match self {
             Self::Chart => false,
             Self::Demo => !prebuilt::is_here(),
-            Self::Build | Self::Test | Self::TestWithoutCluster | Self::Vm | Self::Bench | Self::Compare => true,
+            Self::Build
+            | Self::Test
+            | Self::TestWithoutCluster
+            | Self::Vm
+            | Self::Bench
+            | Self::Compare
+            | Self::Traffic
+            | Self::Profile => true,
         }
     }
 

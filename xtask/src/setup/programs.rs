@@ -29,10 +29,13 @@ const MEASURED: &[Purpose] =
     &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm, Purpose::Bench, Purpose::Compare];
 const TESTED: &[Purpose] = &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm];
 const CLUSTERED: &[Purpose] = &[Purpose::Test];
+const TRANSFERRED: &[Purpose] =
+    &[Purpose::Demo, Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm, Purpose::Traffic];
+const REDIS: &[Purpose] = &[Purpose::Test, Purpose::TestWithoutCluster, Purpose::Vm, Purpose::Traffic];
 const EMULATED: &[Purpose] = &[Purpose::Vm, Purpose::Test, Purpose::TestWithoutCluster];
 
 const PROGRAMS: &[Program] = &[
-    Program { packages: &["curl"], present: || has("curl"), purposes: SHOWN },
+    Program { packages: &["curl"], present: || has("curl"), purposes: TRANSFERRED },
     Program { packages: &["python3"], present: || has("python3"), purposes: PYTHON },
     Program {
         packages: &["libtomcat10-embed-java", "libtomcat10-java"],
@@ -64,8 +67,9 @@ const PROGRAMS: &[Program] = &[
     Program { packages: &["npm"], present: || has("npm"), purposes: MEASURED },
     Program { packages: &["golang-go"], present: || has("go"), purposes: MEASURED },
     Program { packages: &["haproxy"], present: || has("haproxy"), purposes: &[Purpose::Compare] },
+    Program { packages: &["linux-perf"], present: || has("perf"), purposes: &[Purpose::Profile] },
     Program { packages: &["nginx-light"], present: || has("nginx"), purposes: TESTED },
-    Program { packages: &["redis-server"], present: || has("redis-server"), purposes: TESTED },
+    Program { packages: &["redis-server"], present: || has("redis-server"), purposes: REDIS },
     Program { packages: &["postgresql"], present: has_postgres, purposes: TESTED },
     Program { packages: &["iproute2"], present: || has("ip"), purposes: TESTED },
     // With promtool, which is in no package of its own. Where systemd runs, this package also starts Prometheus as a

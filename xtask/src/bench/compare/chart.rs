@@ -11,12 +11,13 @@ use super::report::{Outcome, Report};
 const SIZE: (u32, u32) = (900, 420);
 
 /// Those that are shown, with their colours, which are told apart without red and green, too.
-const SHOWN: [(Contender, RGBColor); 5] = [
+const SHOWN: [(Contender, RGBColor); 6] = [
     (Contender::Code, RGBColor(150, 150, 150)),
     (Contender::Baton, RGBColor(0, 114, 178)),
     (Contender::OpenTelemetry, RGBColor(230, 159, 0)),
     (Contender::OpenTelemetryExporting, RGBColor(213, 94, 0)),
-    (Contender::Proxy, RGBColor(204, 121, 167)),
+    (Contender::Haproxy, RGBColor(204, 121, 167)),
+    (Contender::Envoy, RGBColor(0, 158, 115)),
 ];
 
 /// Draws the contests with more than two contenders.

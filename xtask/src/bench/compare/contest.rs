@@ -20,7 +20,9 @@ pub(super) enum Contender {
     /// The same with spans sent to a collector.
     OpenTelemetryExporting,
     /// HAProxy before the program and before the backend. Nothing arrives: it cannot know which request belongs to which.
-    Proxy,
+    Haproxy,
+    /// Envoy in the same places.
+    Envoy,
 }
 
 impl Contender {
@@ -31,14 +33,15 @@ impl Contender {
             Self::Baton => "baton",
             Self::OpenTelemetry => "OpenTelemetry",
             Self::OpenTelemetryExporting => "OpenTelemetry, exporting",
-            Self::Proxy => "HAProxy on both sides",
+            Self::Haproxy => "HAProxy on both sides",
+            Self::Envoy => "Envoy on both sides",
         }
     }
 
     /// Whether the header is to arrive.
     pub(super) fn carries(self, program: Program) -> bool {
         match self {
-            Self::Nothing | Self::Proxy => false,
+            Self::Nothing | Self::Haproxy | Self::Envoy => false,
             // Node.js cannot be followed from outside (docs/ACCURACY.md): baton leaves its requests alone.
             Self::Baton => program != Program::Express,
             Self::Code | Self::OpenTelemetry | Self::OpenTelemetryExporting => true,
@@ -96,10 +99,12 @@ const ALL: &[Contender] = &[
     Contender::Baton,
     Contender::OpenTelemetry,
     Contender::OpenTelemetryExporting,
-    Contender::Proxy,
+    Contender::Haproxy,
+    Contender::Envoy,
 ];
 /// Where OpenTelemetry has nothing that works without changing the program.
-const UNINSTRUMENTED: &[Contender] = &[Contender::Nothing, Contender::Code, Contender::Baton, Contender::Proxy];
+const UNINSTRUMENTED: &[Contender] =
+    &[Contender::Nothing, Contender::Code, Contender::Baton, Contender::Haproxy, Contender::Envoy];
 const PAIR: &[Contender] = &[Contender::Nothing, Contender::Baton];
 
 const fn usual(name: Name, title: &'static str, program: Program, contenders: &'static [Contender]) -> Contest {

@@ -1,12 +1,12 @@
 //! A contender that runs: the program, and what brings the header on.
 
-use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
 use super::contest::{Contender, Contest};
+use super::sidecar::{self, Ways};
 use crate::bench::case::under;
 use crate::bench::peer::Measured;
 use crate::bench::programs::{Forwarding, Tools};
@@ -50,9 +50,8 @@ impl Arena<'_> {
     /// Starts what answers requests with the header that they carry.
     pub(super) fn backend(&self, body: usize) -> Result<(Service, u16)> {
         let [port] = wait::free_ports()?;
-        let mut command = Command::new(&self.tools.peer);
-        command.args(["bench-peer", "backend", "--header", HEADER]);
-        command.args(["--port", &port.to_string(), "--body", &body.to_string()]);
+        let mut command = self.tools.backend(port);
+        command.args(["--header", HEADER, "--body", &body.to_string()]);
         Ok((launch(&self.tools, &self.peers, "backend", &command, port)?, port))
     }
 
@@ -62,16 +61,18 @@ impl Arena<'_> {
         let cgroup = Cgroup::new(&format!("bench-entry-{port}"))?;
         let (begun, mut services) = (Instant::now(), Vec::new());
         let forwarding = match contender {
-            Contender::Nothing | Contender::Baton | Contender::Proxy => Forwarding::Nobody,
+            Contender::Nothing | Contender::Baton | Contender::Haproxy | Contender::Envoy => Forwarding::Nobody,
             Contender::Code => Forwarding::Code(HEADER),
             Contender::OpenTelemetry => Forwarding::OpenTelemetry { collector: None },
             Contender::OpenTelemetryExporting => Forwarding::OpenTelemetry { collector: Some(self.collector) },
         };
         let command = |port, backend| contest.program.command(&self.tools, port, backend, forwarding);
         match contender {
-            Contender::Proxy => {
+            Contender::Haproxy | Contender::Envoy => {
                 services.push(launch(&self.tools, &cgroup, "program", &command(inner, outer)?, inner)?);
-                services.push(self.proxy(&cgroup, [port, inner], [outer, backend])?);
+                let ways = Ways { inbound: [port, inner], outbound: [outer, backend] };
+                let proxy = if contender == Contender::Envoy { sidecar::envoy } else { sidecar::haproxy };
+                services.push(launch(&self.tools, &cgroup, "proxy", &proxy(&self.tools, ways)?, port)?);
             }
             Contender::Baton => {
                 let program = under(&self.baton, &[HEADER, "traceparent"].join(","), &command(port, backend)?);
@@ -81,20 +82,6 @@ impl Arena<'_> {
         }
         let start_ms = begun.elapsed().as_secs_f64() * 1e3;
         Ok(Entry { contender, start_ms, services, cgroup, port })
-    }
-
-    /// HAProxy, from the first port of each pair to the second.
-    fn proxy(&self, cgroup: &Cgroup, inbound: [u16; 2], outbound: [u16; 2]) -> Result<Service> {
-        let mut text =
-            "defaults\n mode http\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n".to_owned();
-        for (name, [from, to]) in [("inbound", inbound), ("outbound", outbound)] {
-            text.push_str(&format!("listen {name}\n bind 127.0.0.1:{from}\n server to 127.0.0.1:{to}\n"));
-        }
-        let file = self.tools.scratch.join(&format!("haproxy-{}.cfg", inbound[0]));
-        fs::write(&file, text).with_context(|| format!("failed to write {}", file.display()))?;
-        let mut command = Command::new("haproxy");
-        command.args(["-db", "-q", "-f"]).arg(&file);
-        launch(&self.tools, cgroup, "haproxy", &command, inbound[0])
     }
 
     /// One measurement of a contender.

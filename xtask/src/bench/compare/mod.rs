@@ -6,6 +6,7 @@ mod contest;
 mod entry;
 mod measure;
 mod report;
+mod sidecar;
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,8 +16,8 @@ use anyhow::{Context as _, Result, bail};
 use super::programs::Tools;
 use crate::cgroup::Cgroup;
 use crate::scratch::Scratch;
-use crate::setup::{self, Purpose};
-use crate::{document, process, say, workspace};
+use crate::setup::Purpose;
+use crate::{document, say, workspace};
 use contest::{CONTESTS, Name};
 use entry::Arena;
 use report::{Outcome, Report};
@@ -47,19 +48,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.cycles == 0 || arguments.rounds == 0 || arguments.seconds <= 0.0 {
         bail!("nothing to measure: --cycles and --rounds must be at least 1 and --seconds more than 0");
     }
-    setup::run(&setup::Arguments::for_purpose(Purpose::Compare))?;
-    say::step("building baton and the benchmark's programs");
-    process::run(&mut workspace::cargo(&["build", "--release", "--package", "xtask"]))?;
-    let baton = workspace::build_baton()?;
-    super::warn_when_busy();
-
+    let baton = super::build(Purpose::Compare)?;
     let scratch = Scratch::new("compare")?;
-    let tools = Tools {
-        peer: workspace::release("xtask"),
-        python: workspace::observed_venv(),
-        node: workspace::observed_node(),
-        scratch: &scratch,
-    };
+    let tools = Tools::observed(&scratch);
     let mut arena = Arena { tools, baton, peers: Cgroup::new("bench-peers")?, collector: 0 };
     let (_collector, collector) = arena.backend(0)?;
     arena.collector = collector;

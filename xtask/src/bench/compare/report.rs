@@ -35,11 +35,13 @@ pub(super) struct Row {
     throughput: Spread,
     /// Turn by turn, of the throughput of the first contender.
     pub(super) ratio: Spread,
-    /// CPU time of the whole machine for one request at the contest's rate, in µs.
+    /// CPU time of all that takes part, for one request at the contest's rate, in µs.
     cpu_us: Spread,
     /// What of it is more than the first contender's, turn by turn.
     pub(super) added_cpu_us: Spread,
     p50_us: Spread,
+    /// What of it is more than the first contender's, turn by turn.
+    added_p50_us: Spread,
     p99_us: Spread,
     p999_us: Spread,
     memory_bytes: Spread,
@@ -101,10 +103,10 @@ impl Outcome {
             format!("### {}", self.title),
             String::new(),
             format!(
-                "| what passes `baggage` on | requests/s | of nothing's | CPU, µs/request | added | p50, µs at {:.0}/s | p99 | p99.9 | memory, MB | start, ms | arrived |",
+                "| what passes `baggage` on | requests/s | of nothing's | CPU, µs/request | added | p50, µs at {:.0}/s | added | p99 | p99.9 | memory, MB | start, ms | arrived |",
                 self.pace
             ),
-            "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|".to_owned(),
+            "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|".to_owned(),
         ];
         lines.extend(self.rows.iter().map(Row::markdown));
         lines.extend(self.against_opentelemetry());
@@ -127,11 +129,12 @@ impl Row {
     fn new(contest: &Contest, first: &Record, record: &Record) -> Option<Self> {
         let all = |runs: &[Measured], of: fn(&Measured) -> f64| Spread::of(runs.iter().map(of));
         let throughput = |measured: &Measured| measured.requests_per_second;
-        let cpu = |measured: &Measured| measured.machine_us_per_request;
+        let cpu = |measured: &Measured| measured.total_us_per_request;
         let turns = record.closed.iter().zip(&first.closed);
         let ratio = Spread::of(turns.map(|(one, other)| throughput(one) / throughput(other)))?;
         let turns = record.paced.iter().zip(&first.paced);
-        let added_cpu_us = Spread::of(turns.map(|(one, other)| cpu(one) - cpu(other)))?;
+        let added_cpu_us = Spread::of(turns.clone().map(|(one, other)| cpu(one) - cpu(other)))?;
+        let added_p50_us = Spread::of(turns.map(|(one, other)| one.p50_us - other.p50_us))?;
         let sum = |of: fn(&Measured) -> u64| record.closed.iter().chain(&record.paced).map(of).sum::<u64>();
         let (requests, carried, wrong) = (sum(|run| run.requests), sum(|run| run.carried), sum(|run| run.wrong));
         Some(Self {
@@ -141,6 +144,7 @@ impl Row {
             cpu_us: all(&record.paced, cpu)?,
             added_cpu_us,
             p50_us: all(&record.paced, |run| run.p50_us)?,
+            added_p50_us,
             p99_us: all(&record.paced, |run| run.p99_us)?,
             p999_us: all(&record.paced, |run| run.p999_us)?,
             memory_bytes: Spread::of(record.memory.iter().copied())?,
@@ -156,13 +160,14 @@ impl Row {
         let arrived = format!("{:.1} %", 100.0 * self.carried as f64 / self.requests.max(1) as f64);
         let mark = if self.as_expected { "" } else { " (unexpected)" };
         format!(
-            "| {} | {:.0} | {:.3} | {:.1} | {:.1} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {arrived}{mark} |",
+            "| {} | {:.0} | {:.3} | {:.1} | {:.1} | {:.0} | {:.1} | {:.0} | {:.0} | {:.0} | {:.0} | {arrived}{mark} |",
             self.contender.name(),
             self.throughput.median,
             self.ratio,
             self.cpu_us.median,
             self.added_cpu_us,
             self.p50_us.median,
+            self.added_p50_us,
             self.p99_us.median,
             self.p999_us.median,
             self.memory_bytes.median / 1e6,

@@ -24,12 +24,15 @@ pub(super) struct Condition {
     idle: usize,
     /// Workloads of the daemon.
     workloads: usize,
+    /// Whether load generator and relay share one processor.
+    pub(super) on_one_processor: bool,
 }
 
-const USUAL: Condition = Condition { name: "usual", lines: REQUEST_LINES, headers: 2, idle: 0, workloads: 1 };
+const USUAL: Condition =
+    Condition { name: "usual", lines: REQUEST_LINES, headers: 2, idle: 0, workloads: 1, on_one_processor: false };
 
 /// The first is what the others are compared with.
-pub(super) const CONDITIONS: [Condition; 7] = [
+pub(super) const CONDITIONS: [Condition; 8] = [
     USUAL,
     Condition { name: "5 header lines", lines: 5, ..USUAL },
     Condition { name: "30 header lines", lines: 30, ..USUAL },
@@ -37,6 +40,7 @@ pub(super) const CONDITIONS: [Condition; 7] = [
     Condition { name: "64 configured headers", headers: 64, ..USUAL },
     Condition { name: "4000 idle connections", idle: 4000, ..USUAL },
     Condition { name: "100 workloads", workloads: 100, ..USUAL },
+    Condition { name: "relay and load generator on one processor", on_one_processor: true, ..USUAL },
 ];
 
 /// The services end before their cgroups go.
@@ -66,7 +70,7 @@ impl Condition {
         }
         let mut services = vec![launch(tools, &own, "baton", &run, metrics)?];
         let relay = Program::Relay.command(tools, port, backend, Forwarding::Nobody)?;
-        services.push(launch(tools, &workload, "relay", &relay, port)?);
+        services.push(launch(tools, &workload, "relay", &self.placed(&relay), port)?);
         if self.idle > 0 {
             let [idle] = wait::free_ports()?;
             let mut command = Command::new(&tools.peer);
@@ -74,6 +78,18 @@ impl Condition {
             services.push(launch(tools, &workload, "idle", &command, idle)?);
         }
         Ok(Stage { port, metrics, services, workload, _others: others, _baton: own })
+    }
+
+    /// The command, on the first processor alone if so wished.
+    pub(super) fn placed(&self, command: &Command) -> Command {
+        let mut placed =
+            if self.on_one_processor { Command::new("taskset") } else { Command::new(command.get_program()) };
+        if self.on_one_processor {
+            placed.args(["--cpu-list", "0"]).arg(command.get_program());
+        }
+        placed.args(command.get_args());
+        placed.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        placed
     }
 
     /// As `--headers` wants them.

@@ -15,7 +15,7 @@ use super::spread::Spread;
 use crate::cgroup::Cgroup;
 use crate::machine::Machine;
 use crate::scratch::Scratch;
-use crate::setup::{self, Purpose};
+use crate::setup::Purpose;
 use crate::{document, process, say, wait, workspace};
 use condition::{CONDITIONS, Condition, Stage};
 use statistics::{Counting, Time};
@@ -48,24 +48,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.cycles == 0 || arguments.seconds <= 0.0 {
         bail!("nothing to measure: --cycles must be at least 1 and --seconds more than 0");
     }
-    setup::run(&setup::Arguments::for_purpose(Purpose::Bench))?;
-    say::step("building baton and the benchmark's programs");
-    process::run(&mut workspace::cargo(&["build", "--release", "--package", "xtask"]))?;
-    let baton = workspace::build_baton()?;
-    super::warn_when_busy();
-
+    let baton = super::build(Purpose::Bench)?;
     let scratch = Scratch::new("kernel")?;
-    let tools = Tools {
-        peer: workspace::release("xtask"),
-        python: workspace::venv(),
-        node: workspace::node(),
-        scratch: &scratch,
-    };
+    let tools = Tools::usual(&scratch);
     let peers = Cgroup::new("bench-peers")?;
     let [backend] = wait::free_ports()?;
-    let mut command = Command::new(&tools.peer);
-    command.args(["bench-peer", "backend", "--port", &backend.to_string()]);
-    let _backend = super::launch(&tools, &peers, "backend", &command, backend)?;
+    let _backend = super::launch(&tools, &peers, "backend", &tools.backend(backend), backend)?;
     let _counting = Counting::begin()?;
     let start = |condition: &Condition| {
         say::step(&format!("starting: {}", condition.name));
@@ -98,7 +86,7 @@ fn measure(tools: &Tools<'_>, peers: &Cgroup, condition: &Condition, stage: &mut
     command.args(["--target", &format!("127.0.0.1:{}", stage.port), "--lines", &condition.lines.to_string()]);
     command.args(["--seconds", &seconds.to_string(), "--observe"]).arg(stage.workload.path());
     let before = statistics::scrape(stage.metrics)?;
-    let printed = process::read(&mut peers.wrap(&command))?;
+    let printed = process::read(&mut peers.wrap(&condition.placed(&command)))?;
     let after = statistics::scrape(stage.metrics)?;
     stage.check_alive()?;
     let measured: Measured = serde_json::from_str(&printed).context("the load generator printed no measurement")?;

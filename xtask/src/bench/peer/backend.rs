@@ -19,7 +19,8 @@ pub(super) fn run(port: u16, header: &str, body: usize) -> Result<()> {
         TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| format!("failed to listen on port {port}"))?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let accepting = listener.as_raw_fd();
-    epoll.add(&listener, event(accepting))?;
+    // Not its edges: one connection is accepted at a time, others may wait meanwhile.
+    epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, accepting as u64))?;
     let mut connections: HashMap<RawFd, Connection> = HashMap::new();
     let mut events = [EpollEvent::empty(); 64];
     let reply = Reply { header, body };

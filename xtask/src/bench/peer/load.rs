@@ -12,7 +12,6 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use serde::{Deserialize, Serialize};
 
 use super::message;
-use crate::process::table;
 use crate::{cgroup, say};
 
 /// The timer among what epoll watches; connections have their index.
@@ -46,8 +45,9 @@ pub(in crate::bench) struct Measured {
     pub(in crate::bench) p999_us: f64,
     /// CPU time of the observed cgroup: of the program and, where it runs, baton.
     pub(in crate::bench) cpu_us_per_request: f64,
-    /// CPU time of everything on the machine.
-    pub(in crate::bench) machine_us_per_request: f64,
+    /// The same with that of the load generator and of all else in its cgroup, such as the backend. A packet costs its
+    /// sender what the kernel does for its receiver.
+    pub(in crate::bench) total_us_per_request: f64,
     /// Requests whose id reached the backend.
     pub(in crate::bench) carried: u64,
     /// Requests for which the backend saw the id of another. Never anything but zero.
@@ -59,12 +59,13 @@ pub(super) fn run(plan: &Plan) -> Result<()> {
     load.send_until(Instant::now() + plan.warm_up)?;
     load.reset();
 
+    let own = cgroup::own()?;
     let (begun, cpu) = (Instant::now(), cgroup::cpu_microseconds(&plan.observe)?);
-    let machine = table::machine_microseconds();
+    let peers = cgroup::cpu_microseconds(&own)?;
     load.send_until(begun + plan.measured)?;
     let elapsed = begun.elapsed();
     let cpu = cgroup::cpu_microseconds(&plan.observe)? - cpu;
-    let machine = table::machine_microseconds() - machine;
+    let peers = cgroup::cpu_microseconds(&own)? - peers;
 
     let mut latencies = load.latencies;
     ensure!(!latencies.is_empty(), "no request was answered within {:?}", plan.measured);
@@ -82,7 +83,7 @@ pub(super) fn run(plan: &Plan) -> Result<()> {
         p99_us: quantile(0.99),
         p999_us: quantile(0.999),
         cpu_us_per_request: per_request(cpu),
-        machine_us_per_request: per_request(machine),
+        total_us_per_request: per_request(cpu + peers),
         carried: load.carried,
         wrong: load.wrong,
     };

@@ -2,6 +2,7 @@
 //! that one release build brings them all.
 
 mod backend;
+mod bulk;
 mod idle;
 mod load;
 mod message;
@@ -43,6 +44,11 @@ pub(crate) enum Peer {
         /// Copies this header of each request to its own
         #[arg(long)]
         forward: Option<String>,
+    },
+    /// Answers `GET /N` with so many bytes, and takes what `PUT` brings
+    Bulk {
+        #[arg(long)]
+        port: u16,
     },
     /// Holds connections to itself, and listens on the port once they are there
     Idle {
@@ -96,6 +102,7 @@ pub(crate) fn run(peer: Peer) -> Result<()> {
     match peer {
         Peer::Backend { port, header, body } => backend::run(port, &header, body),
         Peer::Relay { port, backend, forward } => relay::run(port, backend, forward),
+        Peer::Bulk { port } => bulk::run(port),
         Peer::Idle { port, connections } => idle::run(port, connections),
         Peer::Stall { socket } => stall(&socket),
         Peer::Load { target, connections, rate, warm_up_seconds, seconds, header, lines, fresh, observe } => {
