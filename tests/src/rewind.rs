@@ -51,7 +51,8 @@ pub fn rewind(stream: TcpStream, back: u32) -> Result<TcpStream> {
     let received = sequence(&stream, RECEIVE_QUEUE)?;
     let window: Window = get(&stream, TCP_REPAIR_WINDOW)?;
     let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
-    // Without a word to the peer.
+    // Without a word to the peer. Closing would not do: another thread's child may still have the descriptor, too.
+    disconnect(&stream)?;
     drop(stream);
     let other = unbound(local)?;
     setsockopt(&other, ReuseAddr, &true)?;
@@ -74,6 +75,17 @@ pub fn rewind(stream: TcpStream, back: u32) -> Result<TcpStream> {
 fn unbound(like: SocketAddr) -> Result<OwnedFd> {
     let family = if like.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     Ok(socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp)?)
+}
+
+/// connect(2) with AF_UNSPEC: what was connected is not.
+fn disconnect(socket: &impl AsRawFd) -> Result<()> {
+    // SAFETY: an address made of integers.
+    let mut nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
+    nowhere.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
+    let len = libc::socklen_t::try_from(size_of_val(&nowhere))?;
+    // SAFETY: the kernel reads `len` bytes, which is what there is.
+    let failed = unsafe { libc::connect(socket.as_raw_fd(), &raw const nowhere, len) };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()).context("AF_UNSPEC") }
 }
 
 /// How many bytes the peer has not acknowledged.

@@ -1,9 +1,14 @@
 //! Segments that overlap: TCP may send bytes again together with what comes next. Programs that nobody changed download
 //! over such connections; what they had not read yet must not arrive twice.
+//!
+//! They write into a pipe that the test empties or not: so it decides what waits on their sockets. (A signal would
+//! interrupt their reads, see the README's known limits.)
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -18,12 +23,25 @@ use baton_tests::recorder::pattern;
 use baton_tests::rewind::rewind;
 use baton_tests::scratch::Scratch;
 use baton_tests::wait;
-use nix::sys::signal::Signal;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use super::either;
 
 /// Reads with blocking calls.
-const BLOCKING: &str = "import shutil, sys, urllib.request as r; shutil.copyfileobj(r.urlopen(sys.argv[1]), open(sys.argv[2], 'wb'), 1000)";
+const BLOCKING: &str = "import shutil, sys, urllib.request as r; shutil.copyfileobj(r.urlopen(sys.argv[1]), open(sys.argv[2], 'wb', 0), 1000)";
+
+/// Bytes that a client may hold back: it waits until it has as many to write.
+const AT_ONCE: usize = 1000;
+
+/// Bytes of a body. All of it has room in the queue of a client that does not read, which would not acknowledge more.
+const BODY: usize = 50_000;
+
+/// What the pipe holds before a client waits: a page, the least that there is.
+const PIPE: i32 = 4096;
+
+const MOST: Duration = Duration::from_secs(20);
 
 #[test]
 fn blocking_download() -> Result<()> {
@@ -38,7 +56,7 @@ fn blocking_download() -> Result<()> {
 fn non_blocking_download() -> Result<()> {
     download(|url, file| {
         let mut command = command("curl")?;
-        command.args(["--silent", "--show-error", url, "--output"]).arg(file);
+        command.args(["--silent", "--show-error", "--no-buffer", url, "--output"]).arg(file);
         Ok(command)
     })
 }
@@ -47,85 +65,103 @@ fn download(client: impl Fn(&str, &Path) -> Result<Command>) -> Result<()> {
     let (before, cgroup, files) = (Objects::now()?, Cgroup::new()?, Scratch::new()?);
     let daemon = Daemon::start(&[cgroup.path()])?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let (url, file) = (format!("http://{}/", listener.local_addr()?), files.join("body"));
+    let url = format!("http://{}/", listener.local_addr()?);
     let mut random = Random::of_this_run();
-    for round in 0..either(4, 100) {
-        let client = cgroup.wrap(&client(&url, &file)?);
-        let mut client = Running::spawn(client, files.join("client"))?;
+    for round in 0..either(10, 400) {
+        let pipe = files.join(&format!("pipe-{round}"));
+        let mut client = Client::start(&files, &pipe, |pipe| Ok(cgroup.wrap(&client(&url, pipe)?)))?;
         let (stream, _) = listener.accept()?;
-        let sent = serve(stream, &client, &mut random).with_context(|| format!("download {round}"))?;
-        let status = client.wait(Duration::from_secs(20))?;
-        ensure!(status.success(), "{status}: {}", client.last_words());
-        let body = std::fs::read(&file)?;
-        let (same, sent) = (body.iter().zip(&sent).take_while(|(a, b)| a == b).count(), sent.len());
-        ensure!(same == sent && body.len() == sent, "{same} of {sent} bytes are right, {} came", body.len());
+        let came = serve(stream, &mut client, &mut random).and_then(|()| client.end());
+        came.with_context(|| format!("download {round}: {}", client.running.last_words()))?;
     }
     ensure!(daemon.stop()? == 0, "the status after SIGTERM");
     nothing_new_since(&before)
 }
 
-/// When the client stands still: what it has not read waits in its queue.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stands {
-    /// From before the first segment until after the second: all of both waits.
-    Always,
-    /// Once the first has been sent, of which it may have read nothing, a part or all, until after the second.
-    BetweenSegments,
-    /// The same, but the second comes when it may read or wait.
-    WhileRewound,
-}
-
-impl Stands {
-    fn of(number: usize) -> Self {
-        match number {
-            0 => Self::Always,
-            1 => Self::BetweenSegments,
-            _ => Self::WhileRewound,
-        }
-    }
-}
-
-/// Sends a body in segments that overlap, to a client that stands still now and then; returns the body.
-fn serve(mut stream: TcpStream, client: &Running, random: &mut Random) -> Result<Vec<u8>> {
+/// Sends a body in segments that overlap.
+fn serve(mut stream: TcpStream, client: &mut Client, random: &mut Random) -> Result<()> {
     stream.set_nodelay(true)?;
     let mut request = BufReader::new(stream.try_clone()?).lines();
     while !request.next().context("a request")??.is_empty() {}
     drop(request);
-    let body = pattern(200_000);
     stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+    let body = pattern(BODY);
     let mut sent = 0;
-    while sent < body.len() {
-        let stands = Stands::of(random.below(3));
-        if stands == Stands::Always {
-            stand(client)?;
-        }
-        let more = (sent + 1 + random.below(5000)).min(body.len());
+    while sent < BODY {
+        let more = (sent + 1 + random.below(5000)).min(BODY);
         stream.write_all(&body[sent..more])?;
-        if stands != Stands::Always {
-            stand(client)?;
+        // All that was sent has been read, a part, or only what goes into the pipe.
+        let (taken, can) = (client.taken.len(), more - more % AT_ONCE);
+        match random.below(3) {
+            0 => client.take(can)?,
+            1 if can > taken => client.take(taken + random.below(can - taken))?,
+            _ => {}
         }
+        // A client that reads could send a packet to nobody, and would be told that there is no connection.
+        client.settle()?;
         let back = random.below(6000).min(more);
-        // A client that read meanwhile could send a packet to nobody, and would be told that there is no connection.
         stream = rewind(stream, u32::try_from(back)?)?;
-        if stands == Stands::WhileRewound {
-            client.signal(Signal::SIGCONT)?;
-        }
-        sent = (more + random.below(5000)).min(body.len());
+        sent = (more + random.below(5000)).min(BODY);
         stream.write_all(&body[more - back..sent])?;
-        if stands != Stands::WhileRewound {
-            client.signal(Signal::SIGCONT)?;
-        }
     }
     stream.shutdown(Shutdown::Write)?;
-    Ok(body)
+    Ok(())
 }
 
-/// Stops the client and waits until it stands.
-fn stand(client: &Running) -> Result<()> {
-    client.signal(Signal::SIGSTOP)?;
-    let stat = format!("/proc/{}/stat", client.pid());
-    wait::until("the client to stand still", Duration::from_secs(5), || {
-        let state = std::fs::read_to_string(&stat)?;
-        Ok(state.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')).then_some(()))
-    })
+/// A program that downloads into a pipe.
+struct Client {
+    running: Running,
+    pipe: File,
+    taken: Vec<u8>,
+}
+
+impl Client {
+    fn start(files: &Scratch, pipe: &Path, command: impl Fn(&Path) -> Result<Command>) -> Result<Self> {
+        mkfifo(pipe, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        let out = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(pipe)?;
+        fcntl(&out, FcntlArg::F_SETPIPE_SZ(PIPE))?;
+        let log: PathBuf = files.join("client");
+        Ok(Self { running: Running::spawn(command(pipe)?, log)?, pipe: out, taken: Vec::new() })
+    }
+
+    /// Takes what the client has got, until it is so many bytes.
+    fn take(&mut self, bytes: usize) -> Result<()> {
+        wait::until("the client to write what it was sent", MOST, || {
+            while self.taken.len() < bytes {
+                let mut some = vec![0; bytes - self.taken.len()];
+                match self.pipe.read(&mut some) {
+                    // It has not opened the pipe yet.
+                    Ok(0) => return Ok(None),
+                    Ok(read) => self.taken.extend_from_slice(&some[..read]),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(Some(()))
+        })
+    }
+
+    /// Waits until the client sleeps, in a call that waits for bytes or for room in the pipe.
+    fn settle(&self) -> Result<()> {
+        let process = PathBuf::from(format!("/proc/{}", self.running.pid()));
+        wait::until("the client to sleep", MOST, || {
+            let state = std::fs::read_to_string(process.join("stat"))?;
+            let sleeps = state.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('S'));
+            Ok(sleeps.then_some(()))
+        })
+    }
+
+    /// Waits for the client's end, and judges what it has got.
+    fn end(&mut self) -> Result<()> {
+        let body = pattern(BODY);
+        let all = self.take(BODY);
+        let same = self.taken.iter().zip(&body).take_while(|(one, other)| one == other).count();
+        ensure!(same == BODY, "{same} of {BODY} bytes are right, {} came ({all:?})", self.taken.len());
+        let status = self.running.wait(MOST)?;
+        ensure!(status.success(), "{status}");
+        let mut rest = Vec::new();
+        self.pipe.read_to_end(&mut rest)?;
+        ensure!(rest.is_empty(), "{} bytes too many came", rest.len());
+        Ok(())
+    }
 }
