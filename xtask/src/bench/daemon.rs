@@ -64,19 +64,46 @@ pub(super) fn resident_of_all(cgroup: &Path) -> u64 {
     own + below.map(|entry| resident_of_all(&entry.path())).sum::<u64>()
 }
 
-/// Bytes by map id: a map may be open more than once.
+/// Bytes by map id.
 fn maps(pid: u32) -> Result<BTreeMap<u64, u64>> {
+    descriptors(pid, |info| Some((field(info, "map_id:")?, field(info, "memlock:")?)))
+}
+
+/// What the kernel has counted in baton's programs, since they were loaded; where it counts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct InPrograms {
+    pub(super) nanoseconds: u64,
+    /// Runs of those that sit in other programs' code.
+    pub(super) probes: u64,
+}
+
+impl InPrograms {
+    /// Of baton's process `pid`.
+    pub(super) fn of(pid: u32) -> Result<Self> {
+        /// `BPF_PROG_TYPE_KPROBE`, which uprobes are, too (include/uapi/linux/bpf.h).
+        const PROBE: u64 = 2;
+        let all = descriptors(pid, |info| {
+            let runs = if field(info, "prog_type:") == Some(PROBE) { field(info, "run_cnt:")? } else { 0 };
+            Some((field(info, "prog_id:")?, Self { nanoseconds: field(info, "run_time_ns:")?, probes: runs }))
+        })?;
+        Ok(all.values().fold(Self::default(), |sum, one| Self {
+            nanoseconds: sum.nanoseconds + one.nanoseconds,
+            probes: sum.probes + one.probes,
+        }))
+    }
+}
+
+/// What the descriptors of process `pid` say, by the id of what they are for: it may be open more than once.
+fn descriptors<T>(pid: u32, of: impl Fn(&str) -> Option<(u64, T)>) -> Result<BTreeMap<u64, T>> {
     let directory = format!("/proc/{pid}/fdinfo");
     let entries = fs::read_dir(&directory).with_context(|| format!("failed to list {directory}"))?;
-    let mut maps = BTreeMap::new();
+    let mut all = BTreeMap::new();
     for entry in entries {
         // A descriptor may be closed while we look.
         let Ok(info) = fs::read_to_string(entry?.path()) else { continue };
-        if let (Some(id), Some(bytes)) = (field(&info, "map_id:"), field(&info, "memlock:")) {
-            maps.insert(id, bytes);
-        }
+        all.extend(of(&info));
     }
-    Ok(maps)
+    Ok(all)
 }
 
 fn field(text: &str, name: &str) -> Option<u64> {

@@ -3,6 +3,7 @@
 
 mod case;
 mod compare;
+mod counting;
 mod daemon;
 mod kernel;
 pub(crate) mod peer;

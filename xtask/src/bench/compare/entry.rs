@@ -10,7 +10,8 @@ use super::sidecar::{self, Ways};
 use crate::bench::case::under;
 use crate::bench::peer::Measured;
 use crate::bench::programs::{Forwarding, Tools};
-use crate::bench::{daemon, launch};
+use crate::bench::daemon::{self, InPrograms};
+use crate::bench::launch;
 use crate::cgroup::Cgroup;
 use crate::process::{self, Service};
 use crate::wait;
@@ -104,6 +105,12 @@ impl Arena<'_> {
 }
 
 impl Entry {
+    /// What the kernel has counted in baton's programs; none for another contender.
+    pub(super) fn in_programs(&self) -> Result<Option<InPrograms>> {
+        let baton = self.services.first().filter(|_| self.contender == Contender::Baton);
+        baton.map(|baton| InPrograms::of(baton.pid())).transpose()
+    }
+
     /// Resident memory of everything that was started for it, in bytes.
     pub(super) fn memory(&self) -> u64 {
         daemon::resident_of_all(self.cgroup.path())

@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result};
 use super::Arguments;
 use super::contest::{Contender, Contest};
 use super::entry::{Arena, Entry, Load};
+use crate::bench::counting::Counting;
 use crate::bench::peer::Measured;
 use crate::say;
 
@@ -12,6 +13,8 @@ use crate::say;
 const FIRST_SECONDS: f64 = 2.0;
 /// Before each measurement: new connections are slower.
 const WARM_UP_SECONDS: f64 = 0.1;
+/// How long baton's programs are counted.
+const COUNTED_SECONDS: f64 = 2.0;
 /// The part of the slowest contender's throughput at which latency is measured.
 const PACE: f64 = 0.5;
 
@@ -25,6 +28,16 @@ pub(super) struct Record {
     pub(super) paced: Vec<Measured>,
     pub(super) start_ms: Vec<f64>,
     pub(super) memory: Vec<f64>,
+    /// What baton's programs take of a request at the contest's rate.
+    pub(super) in_programs: Vec<InPrograms>,
+}
+
+/// Of one request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InPrograms {
+    pub(super) us: f64,
+    /// Runs of probes in the contest's program.
+    pub(super) probes: f64,
 }
 
 /// Measures the contenders of a contest; returns the rate at which latencies were measured, too.
@@ -35,6 +48,7 @@ pub(super) fn measure(arena: &Arena<'_>, contest: &Contest, arguments: &Argument
         paced: Vec::new(),
         start_ms: Vec::new(),
         memory: Vec::new(),
+        in_programs: Vec::new(),
     };
     let mut records: Vec<Record> = contest.contenders.iter().map(blank).collect();
     let (_backend, backend) = arena.backend(contest.shape.body)?;
@@ -54,11 +68,26 @@ pub(super) fn measure(arena: &Arena<'_>, contest: &Contest, arguments: &Argument
         let rate = *pace.get_or_insert(slowest(&records).context("nothing was measured")? * PACE);
         let load = Load { rate: Some(rate), ..load };
         in_turns(arena, contest, &mut entries, cycles, load, |index, measured| records[index].paced.push(measured))?;
-        for (entry, record) in entries.iter().zip(&mut records) {
+        for (entry, record) in entries.iter_mut().zip(&mut records) {
             record.memory.push(entry.memory() as f64);
+            record.in_programs.extend(in_programs(arena, contest, entry, load)?);
         }
     }
     Ok((records, pace.unwrap_or_default()))
+}
+
+/// Measures what baton's programs take, apart from all else: counting costs time, too.
+fn in_programs(arena: &Arena<'_>, contest: &Contest, entry: &mut Entry, load: Load) -> Result<Option<InPrograms>> {
+    let _counting = Counting::begin()?;
+    let Some(before) = entry.in_programs()? else { return Ok(None) };
+    // The programs' time is counted from the first request on.
+    let measured = arena.measure(contest, entry, Load { seconds: COUNTED_SECONDS, warm_up: 0.0, ..load })?;
+    let Some(after) = entry.in_programs()? else { return Ok(None) };
+    let requests = measured.requests as f64;
+    Ok(Some(InPrograms {
+        us: (after.nanoseconds - before.nanoseconds) as f64 / 1e3 / requests,
+        probes: (after.probes - before.probes) as f64 / requests,
+    }))
 }
 
 /// Measures each entry so many times. The one that begins is another one each time.

@@ -44,6 +44,10 @@ pub(super) struct Row {
     added_p50_us: Spread,
     p99_us: Spread,
     p999_us: Spread,
+    /// What of it baton's programs take, as the kernel counts it.
+    in_programs_us: Option<Spread>,
+    /// How often a request hits one of baton's probes in the program.
+    probe_hits: Option<Spread>,
     memory_bytes: Spread,
     start_ms: Spread,
     requests: u64,
@@ -109,8 +113,17 @@ impl Outcome {
             "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|".to_owned(),
         ];
         lines.extend(self.rows.iter().map(Row::markdown));
+        lines.extend(self.in_programs());
         lines.extend(self.against_opentelemetry());
         lines
+    }
+
+    /// What baton's programs take.
+    fn in_programs(&self) -> Option<String> {
+        let baton = self.row(Contender::Baton)?;
+        let (time, probes) = (baton.in_programs_us?.median, baton.probe_hits?.median);
+        let hits = if probes < 0.05 { String::new() } else { format!(", and it hits {probes:.1} probes") };
+        Some(format!("\nA request takes {time:.1} µs in baton's programs, by the kernel's count{hits}."))
     }
 
     /// What baton costs, of what OpenTelemetry does.
@@ -118,9 +131,10 @@ impl Outcome {
         let (baton, other) = (self.row(Contender::Baton)?, self.row(Contender::OpenTelemetry)?);
         let throughput = (1.0 - baton.ratio.median) / (1.0 - other.ratio.median);
         let cpu = baton.added_cpu_us.median / other.added_cpu_us.median;
+        let programs = baton.in_programs_us?.median / other.added_cpu_us.median;
         Some(format!(
             "\nbaton costs {throughput:.3} of the throughput that OpenTelemetry does (to reach: 0.100), and {cpu:.3} of the \
-             CPU time (to reach: 0.020)."
+             CPU time (to reach: 0.020); what its programs take is {programs:.3} of that."
         ))
     }
 }
@@ -147,6 +161,8 @@ impl Row {
             added_p50_us,
             p99_us: all(&record.paced, |run| run.p99_us)?,
             p999_us: all(&record.paced, |run| run.p999_us)?,
+            in_programs_us: Spread::of(record.in_programs.iter().map(|one| one.us)),
+            probe_hits: Spread::of(record.in_programs.iter().map(|one| one.probes)),
             memory_bytes: Spread::of(record.memory.iter().copied())?,
             start_ms: Spread::of(record.start_ms.iter().copied())?,
             requests,

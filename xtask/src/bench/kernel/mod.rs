@@ -9,6 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::counting::Counting;
 use super::peer::Measured;
 use super::programs::Tools;
 use super::spread::Spread;
@@ -18,7 +19,7 @@ use crate::scratch::Scratch;
 use crate::setup::Purpose;
 use crate::{document, process, say, wait, workspace};
 use condition::{CONDITIONS, Condition, Stage};
-use statistics::{Counting, Time};
+use statistics::Time;
 
 /// Programs that take less than this of a request are shown together, in nanoseconds.
 const LITTLE: f64 = 10.0;

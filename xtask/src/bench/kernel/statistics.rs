@@ -1,32 +1,10 @@
-//! The kernel's count of the time in BPF programs, and baton's metrics that tell it.
+//! What baton's metrics tell of the time in its programs.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 
 use anyhow::{Context as _, Result};
-
-const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
-
-/// Lets the kernel count while it lives.
-pub(super) struct Counting {
-    before: String,
-}
-
-impl Counting {
-    pub(super) fn begin() -> Result<Self> {
-        let before = fs::read_to_string(SWITCH).with_context(|| format!("failed to read {SWITCH}"))?;
-        fs::write(SWITCH, "1").with_context(|| format!("failed to switch {SWITCH} on"))?;
-        Ok(Self { before })
-    }
-}
-
-impl Drop for Counting {
-    fn drop(&mut self) {
-        let _ = fs::write(SWITCH, &self.before);
-    }
-}
 
 /// Runs of a program, and nanoseconds in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
