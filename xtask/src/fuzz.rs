@@ -127,7 +127,10 @@ fn look(programs: &Path, target: &Target, place: &Place, arguments: &Arguments) 
 fn keep(programs: &Path, target: &Target, place: &Place) -> Result<()> {
     let mut fuzzer = Command::new(programs.join(target.name));
     // How often an input takes a branch says little, and would make the set four times as large.
-    fuzzer.args(["-merge=1", "-use_counters=0", &format!("-max_len={}", target.longest)]).arg(&place.seeds).arg(&place.corpus);
+    fuzzer
+        .args(["-merge=1", "-use_counters=0", &format!("-max_len={}", target.longest)])
+        .arg(&place.seeds)
+        .arg(&place.corpus);
     process::read_errors(&mut fuzzer).context("failed to choose seeds")?;
     let count = fs::read_dir(&place.seeds).map_or(0, Iterator::count);
     say::result(&format!("{}: {count} seeds in {}", target.name, place.seeds.display()));

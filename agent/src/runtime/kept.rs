@@ -50,7 +50,9 @@ fn stored(all: &[Instruction]) -> Option<(usize, u64)> {
             && instruction.memory_base() == Register::RSP
             && instruction.memory_index() == Register::None
         {
-            return (instruction.memory_displacement64() > 0).then(|| (index, instruction.memory_displacement64()));
+            let place = instruction.memory_displacement64();
+            // Signal handlers use what is below the stack pointer.
+            return (place.cast_signed() > 0).then_some((index, place));
         }
         let used = factory.info(instruction).used_registers();
         let changes = used.iter().any(|used| used.register().full_register() == Register::RBX && writes(used.access()));
@@ -138,6 +140,8 @@ mod tests {
         assert_eq!(kept(&[&BEGIN, &[0x31, 0xdb], &STORE, &END]), None, "xor ebx, ebx");
         assert_eq!(kept(&[&BEGIN, &[0x74, 5], &STORE, &END]), None, "je over it");
         assert_eq!(kept(&[&BEGIN, &END, &STORE]), None, "after a call");
+        // mov [rsp-8], rbx
+        assert_eq!(kept(&[&BEGIN, &[0x48, 0x89, 0x5c, 0x24, 0xf8], &END]), None, "below the stack");
         // jmp to it from below
         assert_eq!(kept(&[&BEGIN, &STORE, &[0xeb, 0xf9], &END]), None);
     }
