@@ -4,7 +4,7 @@ use core::ffi::c_void;
 use core::ptr;
 
 use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
-use baton_common::attribution::{Claim, kind as claim_kind};
+use baton_common::attribution::Claim;
 use baton_common::flow::Reason;
 use baton_common::framing::{Follows, Position, after_request_head, synchronise};
 use baton_common::runtime::kind;
@@ -56,15 +56,12 @@ pub(super) fn has_read(sk: *mut c_void, length: i32, flags: i32, buffers: Buffer
     }
 }
 
-/// Whether a twin has dealt with a read.
+/// Whether a twin has dealt with a read. Not of connected sockets, and of those whose requests are not followed any more:
+/// what is done there may be done again.
 #[inline(always)]
 fn was_seen(sk: *mut c_void, socket: &Socket) -> bool {
     if socket.role != role::ACCEPTED {
-        // What is done there may be done again.
         return false;
-    }
-    if socket.request.phase == phase::LOST {
-        return executor::get(current_ids().0).kind == claim_kind::NONE;
     }
     let is_at = |tcp: Tcp| tcp.copied_seq() == socket.request.seq;
     socket.flags & flag::ADOPTED == 0 && Tcp::new(sk).is_some_and(is_at)
