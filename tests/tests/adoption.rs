@@ -32,12 +32,17 @@ struct Joined {
     ready: Instant,
 }
 
+/// Requests of a connection in constant use, beyond [`EFFECT`]. Of one that is used now and then the first request proves
+/// what it is, and carries nothing.
+const CONSTANT: usize = 10;
+
 /// A connection that was open before baton began.
+#[derive(Default)]
 struct Seen {
     /// Its first request that carried a header.
     followed: Option<Instant>,
-    /// Its last request.
-    last: Instant,
+    /// How many requests it had when it should have been followed.
+    late: usize,
 }
 
 impl Joined {
@@ -71,23 +76,23 @@ impl Joined {
         let mut seen: BTreeMap<u64, Seen> = BTreeMap::new();
         for request in &self.recorded {
             if request.at < self.ready {
-                seen.entry(request.connection).or_insert(Seen { followed: None, last: request.at });
+                seen.entry(request.connection).or_default();
             }
             if let Some(seen) = seen.get_mut(&request.connection) {
-                seen.last = seen.last.max(request.at);
+                seen.late += usize::from(request.at > self.ready + EFFECT);
                 if request.head.values(HEADERS[0]).next().is_some() {
                     seen.followed.get_or_insert(request.at);
                 }
             }
         }
         // Go prefers the connection that it used last: others may never be used again.
-        let lasting: Vec<Seen> = seen.into_values().filter(|seen| seen.last > self.ready + 2 * EFFECT).collect();
+        let lasting: Vec<Seen> = seen.into_values().filter(|seen| seen.late >= CONSTANT).collect();
         ensure!(!lasting.is_empty(), "no connection was open for long enough after the start");
-        let missing = || format!("a connection was never followed: {}", self.tally);
-        lasting
-            .into_iter()
-            .map(|seen| Ok(seen.followed.with_context(missing)?.saturating_duration_since(self.ready)))
-            .collect()
+        let since = |seen: Seen| {
+            let missing = || format!("a connection was not followed in {} late requests: {}", seen.late, self.tally);
+            Ok(seen.followed.with_context(missing)?.saturating_duration_since(self.ready))
+        };
+        lasting.into_iter().map(since).collect()
     }
 }
 
