@@ -156,6 +156,8 @@ pub mod counter {
     pub const TO_LEAVE: usize = 8;
     /// Flow events that were more than may be sent in one second.
     pub const EVENTS_SKIPPED: usize = 9;
+    /// Outbound requests that were only counted, see [`skim`](crate::skim).
+    pub const NOT_LOOKED_AT: usize = 10;
     /// No counter: the second in which flow events were sent last, on this processor.
     pub const SECOND: usize = 12;
     /// Flow events that were sent in it, by [`class`](super::class): this plus the class.

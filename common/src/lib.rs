@@ -25,6 +25,7 @@ pub mod reading;
 pub mod runtime;
 pub mod scan;
 pub mod select;
+pub mod skim;
 pub mod socket;
 pub mod status;
 pub mod verifier;

@@ -84,7 +84,8 @@ pub struct Socket {
     /// The workload's generation when the state began.
     pub generation: u32,
     /// Adopted: how many bytes had been written (connected) or read (accepted) then, modulo 2³². Connected, later, while
-    /// there is no [`proof`]: the sequence number up to which was read when the last head was written.
+    /// there is no [`proof`], or requests are only counted: the sequence number up to which was read when the last head
+    /// was written.
     pub mark: u32,
     /// Connected: a constant of [`proof`].
     pub proof: u8,
@@ -102,6 +103,10 @@ pub struct Socket {
     pub flags: u8,
     /// The peer's port.
     pub peer_port: u16,
+    /// A constant of [`skim`](crate::skim::stage).
+    pub skim: u8,
+    /// Keeps the layout free of padding.
+    pub reserved: u8,
     /// Accepted: heads read and not yet answered.
     pub depth: u32,
     /// Connected: bytes of a body counted in the last write.

@@ -198,6 +198,14 @@ pub fn c(url: &str, backend: Backend) -> Result<Program> {
     Ok(program)
 }
 
+/// C: an event loop that hands a connection to a thread after a request with `via=hand`.
+pub fn handing(url: &str) -> Result<Program> {
+    let files = Scratch::new()?;
+    let mut program = program(Command::new(compile_c("handing", &files)?), url, Backend::Kept)?;
+    program.files = files;
+    Ok(program)
+}
+
 /// Go: net/http, with connections to the backend that are kept.
 pub fn go(url: &str, build: Go) -> Result<Program> {
     let files = Scratch::new()?;

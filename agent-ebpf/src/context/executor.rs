@@ -115,6 +115,15 @@ pub(crate) fn drives_loop(tid: u32) -> bool {
     EXECUTORS.insert(tid, Claim::event_loop(), 0).is_ok()
 }
 
+/// Whether thread `tid` of process `tgid` drives an event loop whose requests cannot be told apart in `workload`.
+#[inline(always)]
+pub(crate) fn is_blind(tid: u32, tgid: u32, workload: u32) -> bool {
+    let Some(claim) = EXECUTORS.get_ptr(tid) else { return false };
+    // SAFETY: only this thread's own programs write the value.
+    let is_loop = unsafe { (*claim).is_event_loop() };
+    is_loop && runtime::has_nothing_for_loops(tgid) && !policy::is_balanced(workload)
+}
+
 /// Whether `claim` makes its context current now.
 #[inline(always)]
 pub(crate) fn check(claim: &Claim) -> Result<*mut Context, Reason> {

@@ -25,6 +25,13 @@ pub(crate) fn has_threads_only(tgid: u32) -> bool {
     )
 }
 
+/// Whether nothing can tell what an event loop of process `tgid` does when, with strict attribution.
+#[inline(always)]
+pub(crate) fn has_nothing_for_loops(tgid: u32) -> bool {
+    // SAFETY: copied at once.
+    matches!(unsafe { RUNTIMES.get(tgid) }.copied(), Some(kind::NONE | kind::JVM_HANDS_ON | kind::FINAL))
+}
+
 /// A process of which nothing is known has read a request: user space shall look at it.
 #[inline(always)]
 pub(crate) fn ask(tgid: u32) {

@@ -10,6 +10,7 @@ use baton_common::scan::{lost, phase};
 use baton_common::socket::{Socket, flag};
 use baton_common::words::literal;
 
+use super::skim;
 use crate::context::{executor, goroutine, process, python, runtime, slot, turn};
 use crate::flow::{self, Flow};
 use crate::kernel::{Tcp, is_only_thread};
@@ -145,7 +146,10 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, claim: &mut Claim) 
     }
     // A thread of Puma leaves a request whose body is late to the reactor, and goes on to another.
     let hands_on = |before: &Claim| before.is_incomplete() && runtime::of(tgid) == kind::PUMA;
-    executor::replace(tid, |before| claim.beside(before, |before| !hands_on(before) && executor::is_open(before)))
+    let is_open = |before: &Claim| !hands_on(before) && executor::is_open(before);
+    let is_kept = executor::replace(tid, |before| claim.beside(before, is_open));
+    skim::may(socket, tid, tgid);
+    is_kept
 }
 
 /// See [`attribution::is_carrier`].
@@ -160,7 +164,7 @@ fn is_carrier() -> bool {
 /// The process gets work on this connection that cannot be seen, so that
 /// nothing that its threads inherit is certain.
 #[inline(always)]
-fn unknown_work(socket: &mut Socket, tgid: u32, id: u64) {
+pub(super) fn unknown_work(socket: &mut Socket, tgid: u32, id: u64) {
     if socket.flags & flag::COUNTED == 0 {
         socket.flags |= flag::COUNTED;
         socket.tgid = tgid;

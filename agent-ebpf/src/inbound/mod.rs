@@ -7,3 +7,4 @@ mod pass;
 pub(crate) mod php;
 mod read;
 mod segment;
+mod skim;

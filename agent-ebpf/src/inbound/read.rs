@@ -9,6 +9,7 @@ use baton_common::flow::Reason;
 use baton_common::framing::{Follows, Position, after_request_head, synchronise};
 use baton_common::runtime::kind;
 use baton_common::scan::{phase, stop};
+use baton_common::skim::stage;
 use baton_common::socket::{Socket, flag, role};
 
 use super::head;
@@ -82,6 +83,9 @@ fn after_read(tcp: Tcp, socket: &mut Socket, len: u32, buffers: Buffers) {
             return;
         }
         socket.request.seq = start;
+    }
+    if socket.skim != stage::NO && !super::skim::looks(tcp, socket, tid, start, end) {
+        return;
     }
     match synchronise(&mut socket.request, start, 0) {
         Position::Known => {}

@@ -3,6 +3,7 @@
 mod gate;
 mod insert;
 pub(crate) mod response;
+mod skim;
 pub(crate) mod upload;
 pub(crate) mod verdict;
 mod write;

@@ -13,6 +13,7 @@ use baton_common::head::BARE_LINE_FEED;
 use baton_common::limits::MAX_HEAD;
 use baton_common::policy::EGRESS;
 use baton_common::scan::{lost, phase, stop};
+use baton_common::skim::stage;
 use baton_common::socket::{Socket, flag, proof, role, upload};
 
 use super::insert::{self, Insertion};
@@ -58,6 +59,10 @@ fn before_write(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket) {
             return;
         }
         socket.request.seq = start;
+    }
+    if socket.skim != stage::NO && !super::skim::looks(tcp, socket, start, start.wrapping_add(size)) {
+        linearise(ctx, size);
+        return;
     }
     match synchronise(&mut socket.request, start, socket.last_body) {
         Position::Known => {}

@@ -10,6 +10,9 @@ use baton_common::flow::{Reason, Verdict, counter};
 use super::bpf;
 use super::load::Datapath;
 
+/// Stands in counters where a verdict does, see [`counter::NOT_LOOKED_AT`].
+const NOT_LOOKED_AT: &str = "not-looked-at";
+
 /// Counters of a workload, or of several together; see [`counter`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Counts([u64; counter::COUNT]);
@@ -34,6 +37,12 @@ impl Counts {
             Verdict::NothingToInsert => self.get(counter::NOTHING_TO_INSERT),
             Verdict::Lost => Reason::ALL.iter().map(|reason| self.lost(*reason)).sum(),
         }
+    }
+
+    /// All outbound requests, by what became of them. The last ones have no verdict: they were only counted.
+    pub(crate) fn all_outbound(&self) -> [(&'static str, u64); Verdict::ALL.len() + 1] {
+        let [injected, present, nothing, lost] = Verdict::ALL.map(|verdict| (verdict.name(), self.outbound(verdict)));
+        [injected, present, nothing, lost, (NOT_LOOKED_AT, self.get(counter::NOT_LOOKED_AT))]
     }
 
     /// Outbound requests that were lost for this reason.

@@ -17,6 +17,8 @@ pub(crate) struct Summary {
     injected: u64,
     already_present: u64,
     nothing_to_insert: u64,
+    /// Outbound requests of event loops that cannot be followed, which were only counted.
+    not_looked_at: u64,
     /// Outbound requests that lost their context, by reason.
     lost: BTreeMap<&'static str, u64>,
     /// Inbound connections or requests that were not followed, by reason.
@@ -41,6 +43,7 @@ impl Summary {
             injected: sum.outbound(Verdict::Injected),
             already_present: sum.outbound(Verdict::AlreadyPresent),
             nothing_to_insert: sum.outbound(Verdict::NothingToInsert),
+            not_looked_at: sum.get(counter::NOT_LOOKED_AT),
             lost: by_reason(&|reason| sum.lost(reason)),
             not_followed: by_reason(&|reason| sum.not_followed(reason)),
             lines_dropped: sum.get(counter::LINES_DROPPED),
@@ -73,6 +76,12 @@ impl Summary {
         } else {
             format!(", {lost} lost ({}).", list(&self.lost))
         });
+        if self.not_looked_at > 0 {
+            let further = requests(self.not_looked_at);
+            text.push_str(&format!(
+                " {further} more of event loops that cannot be followed had no look: nobody watched."
+            ));
+        }
         if !self.not_followed.is_empty() {
             text.push_str(&format!(" Accepted connections not followed: {}.", list(&self.not_followed)));
         }
@@ -102,6 +111,14 @@ fn list(counts: &BTreeMap<&'static str, u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_only_counted_is_said_beside_what_is_lost() {
+        let lost = BTreeMap::from([("unsupported-runtime", 1)]);
+        let text = Summary { inbound: 9, outbound: 9, not_looked_at: 8, lost, ..Summary::default() }.text();
+        let said = "1 lost (1 unsupported-runtime). 8 requests more of event loops that cannot be followed had no look";
+        assert!(text.contains(said), "{text}");
+    }
 
     #[test]
     fn the_text_names_reasons_by_weight() {

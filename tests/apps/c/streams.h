@@ -1,4 +1,4 @@
-/* For faults.c: sockets, the messages on them, and the pattern that all bodies are. */
+/* For faults.c and handing.c: sockets, the messages on them, and the pattern that all bodies are. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

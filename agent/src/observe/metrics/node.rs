@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::UNIX_EPOCH;
 
-use baton_common::flow::{Reason, Verdict, counter};
+use baton_common::flow::{Reason, counter};
 use prometheus_client::registry::Unit;
 
 use super::Snapshot;
@@ -50,7 +50,7 @@ fn daemon(out: &mut Exposition<'_>, snapshot: &Snapshot) -> fmt::Result {
 fn requests(out: &mut Exposition<'_>, snapshot: &Snapshot) -> fmt::Result {
     let total = &snapshot.total;
     out.counter("inbound_requests", "Inbound requests of all workloads", total.get(counter::INBOUND))?;
-    let verdicts = Verdict::ALL.map(|verdict| ([("verdict", verdict.name())], total.outbound(verdict)));
+    let verdicts = total.all_outbound().map(|(verdict, count)| ([("verdict", verdict)], count));
     out.counters("outbound_requests", "Outbound requests of all workloads, by verdict", None, verdicts)?;
     let by_reason = |count: fn(&super::Counts, Reason) -> u64| {
         Reason::ALL.iter().map(move |reason| ([("reason", reason.name())], count(total, *reason)))

@@ -9,6 +9,7 @@ fn snapshot() -> Snapshot {
     let counts = Counts::of(&[
         (counter::INBOUND, 3),
         (counter::INJECTED, 2),
+        (counter::NOT_LOOKED_AT, 5),
         (counter::OUTBOUND_LOST + Reason::Ambiguous as usize, 1),
         (counter::INBOUND_LOST + Reason::Upgraded as usize, 4),
     ]);
@@ -40,6 +41,7 @@ fn a_workload_has_its_counters_and_the_node_has_all() {
         "baton_start_time_seconds 7.0",
         "baton_inbound_requests_total 6",
         "baton_outbound_requests_total{verdict=\"lost\"} 2",
+        "baton_outbound_requests_total{verdict=\"not-looked-at\"} 10",
         "baton_losses_total{reason=\"ambiguous\"} 2",
         "baton_losses_total{reason=\"answered\"} 0",
         "baton_workload_inbound_requests_total{workload=\"shop/\\\"web\\\"\\n\"} 3",

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use baton_common::flow::{Reason, Verdict, counter};
+use baton_common::flow::{Reason, counter};
 
 use super::exposition::Exposition;
 use super::{Counts, Snapshot};
@@ -14,8 +14,7 @@ pub(super) fn write(out: &mut Exposition<'_>, snapshot: &Snapshot) -> fmt::Resul
     };
     out.counters("workload_inbound_requests", "Inbound requests", None, each(counter::INBOUND))?;
     let verdicts = snapshot.workloads.iter().flat_map(|(name, counts)| {
-        Verdict::ALL
-            .map(|verdict| ([("workload", name.as_str()), ("verdict", verdict.name())], counts.outbound(verdict)))
+        counts.all_outbound().map(|(verdict, count)| ([("workload", name.as_str()), ("verdict", verdict)], count))
     });
     out.counters("workload_outbound_requests", "Outbound requests, by verdict", None, verdicts)?;
     let help = "Outbound requests that lost their context, by reason";

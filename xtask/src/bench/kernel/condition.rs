@@ -1,4 +1,4 @@
-//! What the cost of a request may depend on, and a relay that runs under such a condition.
+//! What the cost of a request may depend on, and a program that relays under such a condition.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,10 +12,12 @@ use crate::cgroup::Cgroup;
 use crate::process::Service;
 use crate::wait;
 
-/// One way in which the relay and baton are used.
+/// One way in which a relay and baton are used.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Condition {
     pub(super) name: &'static str,
+    /// What relays.
+    program: Program,
     /// Header lines of a request.
     pub(super) lines: usize,
     /// Headers that baton is to carry.
@@ -28,11 +30,20 @@ pub(super) struct Condition {
     pub(super) on_one_processor: bool,
 }
 
-const USUAL: Condition =
-    Condition { name: "usual", lines: REQUEST_LINES, headers: 2, idle: 0, workloads: 1, on_one_processor: false };
+const USUAL: Condition = Condition {
+    name: "usual",
+    program: Program::Relay,
+    lines: REQUEST_LINES,
+    headers: 2,
+    idle: 0,
+    workloads: 1,
+    on_one_processor: false,
+};
 
-/// The first is what the others are compared with.
-pub(super) const CONDITIONS: [Condition; 8] = [
+/// The conditions of the relay that does nothing else. The first is what the others are compared with.
+pub(super) const OF_RELAY: usize = 8;
+
+pub(super) const CONDITIONS: [Condition; 13] = [
     USUAL,
     Condition { name: "5 header lines", lines: 5, ..USUAL },
     Condition { name: "30 header lines", lines: 30, ..USUAL },
@@ -41,6 +52,11 @@ pub(super) const CONDITIONS: [Condition; 8] = [
     Condition { name: "4000 idle connections", idle: 4000, ..USUAL },
     Condition { name: "100 workloads", workloads: 100, ..USUAL },
     Condition { name: "relay and load generator on one processor", on_one_processor: true, ..USUAL },
+    Condition { name: "Flask", program: Program::Flask, ..USUAL },
+    Condition { name: "FastAPI", program: Program::Fastapi, ..USUAL },
+    Condition { name: "Express", program: Program::Express, ..USUAL },
+    Condition { name: "Go", program: Program::Go, ..USUAL },
+    Condition { name: "Java", program: Program::Java, ..USUAL },
 ];
 
 /// The services end before their cgroups go.
@@ -55,7 +71,7 @@ pub(super) struct Stage {
 }
 
 impl Condition {
-    /// Starts the relay, and baton for it.
+    /// Starts the program, and baton for it.
     pub(super) fn start(&self, tools: &Tools<'_>, baton: &Path, backend: u16) -> Result<Stage> {
         let [port, metrics] = wait::free_ports()?;
         let workload = Cgroup::new(&format!("bench-workload-{port}"))?;
@@ -69,8 +85,8 @@ impl Condition {
             run.arg("--cgroup").arg(cgroup.path());
         }
         let mut services = vec![launch(tools, &own, "baton", &run, metrics)?];
-        let relay = Program::Relay.command(tools, port, backend, Forwarding::Nobody)?;
-        services.push(launch(tools, &workload, "relay", &self.placed(&relay), port)?);
+        let program = self.program.command(tools, port, backend, Forwarding::Nobody)?;
+        services.push(launch(tools, &workload, "program", &self.placed(&program), port)?);
         if self.idle > 0 {
             let [idle] = wait::free_ports()?;
             let mut command = Command::new(&tools.peer);

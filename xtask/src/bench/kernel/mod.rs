@@ -1,8 +1,9 @@
 //! `cargo xtask bench kernel`: the time that a relayed request takes in each of baton's programs, as the kernel counts it,
-//! and what that depends on.
+//! what that depends on, and what it is where programs in several languages relay.
 
 mod condition;
 mod statistics;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -12,17 +13,15 @@ use anyhow::{Context as _, Result, bail};
 use super::counting::Counting;
 use super::peer::Measured;
 use super::programs::Tools;
-use super::spread::Spread;
 use crate::cgroup::Cgroup;
-use crate::machine::Machine;
 use crate::scratch::Scratch;
 use crate::setup::Purpose;
 use crate::{document, process, say, wait, workspace};
 use condition::{CONDITIONS, Condition, Stage};
 use statistics::Time;
 
-/// Programs that take less than this of a request are shown together, in nanoseconds.
-const LITTLE: f64 = 10.0;
+/// After programs were started: what they are is found out then, and their first requests are others.
+const FIRST_SECONDS: f64 = 2.0;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -61,6 +60,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         condition.start(&tools, &baton, backend)
     };
     let mut stages = CONDITIONS.iter().map(start).collect::<Result<Vec<Stage>>>()?;
+    for (condition, stage) in CONDITIONS.iter().zip(&mut stages) {
+        measure(&tools, &peers, condition, stage, FIRST_SECONDS)?;
+    }
     let mut turns: Vec<Vec<Turn>> = CONDITIONS.iter().map(|_| Vec::new()).collect();
     for cycle in 0..arguments.cycles {
         say::step(&format!("cycle {} of {}", cycle + 1, arguments.cycles));
@@ -69,7 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     drop(stages);
-    let lines = markdown(&turns);
+    let lines = tables::markdown(&turns);
     for line in &lines {
         say::result(line);
     }
@@ -103,54 +105,4 @@ fn measure(tools: &Tools<'_>, peers: &Cgroup, condition: &Condition, stage: &mut
     let programs: BTreeMap<String, Time> = after.into_iter().map(spent).collect();
     let sum = programs.values().map(|time| time.nanoseconds).sum();
     Ok(Turn { programs, sum })
-}
-
-fn markdown(turns: &[Vec<Turn>]) -> Vec<String> {
-    let mut lines = vec![
-        String::new(),
-        Machine::here().line(),
-        "Medians; in parentheses the 95 % interval of the median. Ratios are taken turn by turn.".to_owned(),
-    ];
-    let Some(usual) = turns.first() else { return lines };
-    lines.extend([
-        String::new(),
-        "| program, in the usual condition | runs a request | ns a run | ns a request |".to_owned(),
-        "|---|---:|---:|---:|".to_owned(),
-    ]);
-    lines.extend(programs(usual));
-    lines.extend([
-        String::new(),
-        "| condition | ns a request in all programs | of the usual |".to_owned(),
-        "|---|---:|---:|".to_owned(),
-    ]);
-    for (condition, own) in CONDITIONS.iter().zip(turns) {
-        let sums = Spread::of(own.iter().map(|turn| turn.sum));
-        let ratios = Spread::of(own.iter().zip(usual).map(|(turn, usual)| turn.sum / usual.sum));
-        if let (Some(sum), Some(ratio)) = (sums, ratios) {
-            lines.push(format!("| {} | {sum:.0} | {ratio:.3} |", condition.name));
-        }
-    }
-    lines
-}
-
-/// A line for each program, those that take the most first.
-fn programs(turns: &[Turn]) -> Vec<String> {
-    let median = |name: &str, of: fn(&Time) -> f64| {
-        let values = turns.iter().map(|turn| turn.programs.get(name).map_or(0.0, of));
-        Spread::of(values).map_or(0.0, |spread| spread.median)
-    };
-    let names: std::collections::BTreeSet<&String> = turns.iter().flat_map(|turn| turn.programs.keys()).collect();
-    let mut rows: Vec<(&String, f64, f64)> = names
-        .into_iter()
-        .map(|name| (name, median(name, |time| time.runs), median(name, |time| time.nanoseconds)))
-        .collect();
-    rows.sort_by(|one, other| other.2.total_cmp(&one.2));
-    let (shown, rest): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.2 >= LITTLE);
-    let line = |(name, runs, nanoseconds): &(&String, f64, f64)| {
-        format!("| `{name}` | {runs:.2} | {:.0} | {nanoseconds:.0} |", nanoseconds / runs)
-    };
-    let mut lines: Vec<String> = shown.iter().map(line).collect();
-    let others: f64 = rest.iter().map(|row| row.2).sum();
-    lines.push(format!("| {} others | | | {others:.0} |", rest.len()));
-    lines
 }
