@@ -28,7 +28,7 @@ pub(super) struct Record {
     pub(super) paced: Vec<Measured>,
     pub(super) start_ms: Vec<f64>,
     pub(super) memory: Vec<f64>,
-    /// What baton's programs take of a request at the contest's rate.
+    /// What baton's programs take of a request at full speed.
     pub(super) in_programs: Vec<InPrograms>,
 }
 
@@ -66,8 +66,8 @@ pub(super) fn measure(arena: &Arena<'_>, contest: &Contest, arguments: &Argument
         let load = Load { seconds: arguments.seconds, ..first };
         in_turns(arena, contest, &mut entries, cycles, load, |index, measured| records[index].closed.push(measured))?;
         let rate = *pace.get_or_insert(slowest(&records).context("nothing was measured")? * PACE);
-        let load = Load { rate: Some(rate), ..load };
-        in_turns(arena, contest, &mut entries, cycles, load, |index, measured| records[index].paced.push(measured))?;
+        let paced = Load { rate: Some(rate), ..load };
+        in_turns(arena, contest, &mut entries, cycles, paced, |index, measured| records[index].paced.push(measured))?;
         for (entry, record) in entries.iter_mut().zip(&mut records) {
             record.memory.push(entry.memory() as f64);
             record.in_programs.extend(in_programs(arena, contest, entry, load)?);

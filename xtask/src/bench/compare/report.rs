@@ -35,7 +35,7 @@ pub(super) struct Row {
     throughput: Spread,
     /// Turn by turn, of the throughput of the first contender.
     pub(super) ratio: Spread,
-    /// CPU time of all that takes part, for one request at the contest's rate, in µs.
+    /// CPU time of all that takes part, for one request at full speed, in µs.
     cpu_us: Spread,
     /// What of it is more than the first contender's, turn by turn.
     pub(super) added_cpu_us: Spread,
@@ -145,9 +145,9 @@ impl Row {
         let throughput = |measured: &Measured| measured.requests_per_second;
         let cpu = |measured: &Measured| measured.total_us_per_request;
         let turns = record.closed.iter().zip(&first.closed);
-        let ratio = Spread::of(turns.map(|(one, other)| throughput(one) / throughput(other)))?;
+        let ratio = Spread::of(turns.clone().map(|(one, other)| throughput(one) / throughput(other)))?;
+        let added_cpu_us = Spread::of(turns.map(|(one, other)| cpu(one) - cpu(other)))?;
         let turns = record.paced.iter().zip(&first.paced);
-        let added_cpu_us = Spread::of(turns.clone().map(|(one, other)| cpu(one) - cpu(other)))?;
         let added_p50_us = Spread::of(turns.map(|(one, other)| one.p50_us - other.p50_us))?;
         let sum = |of: fn(&Measured) -> u64| record.closed.iter().chain(&record.paced).map(of).sum::<u64>();
         let (requests, carried, wrong) = (sum(|run| run.requests), sum(|run| run.carried), sum(|run| run.wrong));
@@ -155,7 +155,7 @@ impl Row {
             contender: record.contender,
             throughput: all(&record.closed, throughput)?,
             ratio,
-            cpu_us: all(&record.paced, cpu)?,
+            cpu_us: all(&record.closed, cpu)?,
             added_cpu_us,
             p50_us: all(&record.paced, |run| run.p50_us)?,
             added_p50_us,

@@ -28,6 +28,10 @@ pub(super) struct Condition {
     workloads: usize,
     /// Whether load generator and relay share one processor.
     pub(super) on_one_processor: bool,
+    /// Whether each request has a connection of its own.
+    pub(super) fresh: bool,
+    /// Requests a second; as many as go if none.
+    pub(super) rate: Option<u32>,
 }
 
 const USUAL: Condition = Condition {
@@ -38,12 +42,14 @@ const USUAL: Condition = Condition {
     idle: 0,
     workloads: 1,
     on_one_processor: false,
+    fresh: false,
+    rate: None,
 };
 
-/// The conditions of the relay that does nothing else. The first is what the others are compared with.
-pub(super) const OF_RELAY: usize = 8;
+/// The conditions that are compared with the first. The others have a column each.
+pub(super) const COMPARED: usize = 9;
 
-pub(super) const CONDITIONS: [Condition; 13] = [
+pub(super) const CONDITIONS: [Condition; 15] = [
     USUAL,
     Condition { name: "5 header lines", lines: 5, ..USUAL },
     Condition { name: "30 header lines", lines: 30, ..USUAL },
@@ -52,6 +58,8 @@ pub(super) const CONDITIONS: [Condition; 13] = [
     Condition { name: "4000 idle connections", idle: 4000, ..USUAL },
     Condition { name: "100 workloads", workloads: 100, ..USUAL },
     Condition { name: "relay and load generator on one processor", on_one_processor: true, ..USUAL },
+    Condition { name: "500 requests a second", rate: Some(500), ..USUAL },
+    Condition { name: "the relay, a connection for each request", fresh: true, ..USUAL },
     Condition { name: "Flask", program: Program::Flask, ..USUAL },
     Condition { name: "FastAPI", program: Program::Fastapi, ..USUAL },
     Condition { name: "Express", program: Program::Express, ..USUAL },

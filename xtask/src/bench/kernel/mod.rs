@@ -88,6 +88,12 @@ fn measure(tools: &Tools<'_>, peers: &Cgroup, condition: &Condition, stage: &mut
     command.args(["bench-peer", "load", "--connections", "8", "--warm-up-seconds", "0"]);
     command.args(["--target", &format!("127.0.0.1:{}", stage.port), "--lines", &condition.lines.to_string()]);
     command.args(["--seconds", &seconds.to_string(), "--observe"]).arg(stage.workload.path());
+    if condition.fresh {
+        command.arg("--fresh");
+    }
+    if let Some(rate) = condition.rate {
+        command.args(["--rate", &rate.to_string()]);
+    }
     let before = statistics::scrape(stage.metrics)?;
     let printed = process::read(&mut peers.wrap(&condition.placed(&command)))?;
     let after = statistics::scrape(stage.metrics)?;

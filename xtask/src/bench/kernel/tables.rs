@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::Turn;
-use super::condition::{CONDITIONS, OF_RELAY};
+use super::condition::{COMPARED, CONDITIONS};
 use super::statistics::Time;
 use crate::bench::spread::Spread;
 use crate::machine::Machine;
 
 /// Programs that take less than this of a request are shown together, in nanoseconds.
 const LITTLE: f64 = 10.0;
-/// The same where there is a column for each program that relays.
+/// The same where there is a column for each relay.
 const LITTLE_OF_ALL: f64 = 100.0;
 
 /// The turns of each condition.
@@ -20,7 +20,7 @@ pub(super) fn markdown(turns: &[Vec<Turn>]) -> Vec<String> {
         Machine::here().line(),
         "Medians; in parentheses the 95 % interval of the median. Ratios are taken turn by turn.".to_owned(),
     ];
-    let (relay, others) = turns.split_at(OF_RELAY);
+    let (relay, others) = turns.split_at(COMPARED);
     let Some(usual) = relay.first() else { return lines };
     lines.extend(of_relay(usual));
     lines.extend([
@@ -60,13 +60,13 @@ fn of_relay(turns: &[Turn]) -> Vec<String> {
     lines
 }
 
-/// The same with a column for each program that relays.
+/// The same with a column for each relay.
 fn of_others(relays: &[Vec<Turn>]) -> Vec<String> {
     let relays: Vec<&[Turn]> = relays.iter().map(Vec::as_slice).collect();
-    let titles: Vec<&str> = CONDITIONS[OF_RELAY..].iter().map(|condition| condition.name).collect();
+    let titles: Vec<&str> = CONDITIONS[COMPARED..].iter().map(|condition| condition.name).collect();
     let mut lines = vec![
         String::new(),
-        "Nanoseconds a request where other programs relay, and in parentheses runs:".to_owned(),
+        "Nanoseconds a request in other relays, and in parentheses runs:".to_owned(),
         String::new(),
         row("program", titles),
         row("---", vec!["---:"; relays.len()]),
