@@ -105,8 +105,8 @@ pub struct Socket {
     pub peer_port: u16,
     /// A constant of [`skim`](crate::skim::stage).
     pub skim: u8,
-    /// Keeps the layout free of padding.
-    pub reserved: u8,
+    /// Accepted, Python: whether the first head has shown that no context was made for the connection.
+    pub plain: u8,
     /// Accepted: heads read and not yet answered.
     pub depth: u32,
     /// Connected: bytes of a body counted in the last write.

@@ -15,6 +15,7 @@ use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use baton_common::attribution::{Claim, kind};
 use baton_common::flow::Reason;
 use baton_common::runtime::{Object, Python, loaded, notice};
+use baton_common::socket::Socket;
 
 use super::{connection, executor, ids, runtime, task, uvloop};
 use crate::kernel::{Registers, cookie_of, current_ids, thread_pointer};
@@ -145,24 +146,37 @@ pub extern "C" fn python_claim(claim: *mut Claim, tid: u32, tgid: u32, is_loop: 
     u32::from(is_loop != 0 && !says_nothing)
 }
 
-/// The current thread has read a head or body for `claim` from the connection
-/// with this socket `cookie`. Returns whether contexts are what tells its requests apart.
+/// The current thread has read a head or body for `claim` from the connection of
+/// `socket`. Returns whether contexts are what tells its requests apart.
 #[inline(always)]
-pub(crate) fn reads(tid: u32, tgid: u32, cookie: u64, claim: &Claim) -> bool {
-    let _ = ACCEPTED.remove(tid);
+pub(crate) fn reads(tid: u32, tgid: u32, socket: &mut Socket, claim: &Claim) -> bool {
+    forget_accepted(tid);
+    // A connection for which no context was made before its first head has none.
+    if socket.plain != 0 {
+        return false;
+    }
     if of(tgid).is_none_or(|python| python.flags & (loaded::QUEUES | loaded::UNKNOWN) != 0) {
         return false;
     }
     let task = Object { address: current(tid, tgid), tgid: u64::from(tgid) };
-    let of_connection = Claim::connection(cookie, 0);
+    let of_connection = Claim::connection(socket.cookie, 0);
     // A reader that starts again after a pause is made by the request that paused it.
-    let is_its = task.address != 0 && task::of(task).is_of_connection(cookie);
+    let is_its = task.address != 0 && task::of(task).is_of_connection(socket.cookie);
     if is_its && connection::reads(&of_connection, claim, task.address) {
         task::set(task, &of_connection);
         return executor::drives_loop(tid);
     }
-    connection::reads(&of_connection, claim, 0);
+    socket.plain = u8::from(!connection::reads(&of_connection, claim, 0));
     false
+}
+
+/// Thread `tid` does something else than making a context for what it has accepted. Mostly there is nothing to forget,
+/// and to look costs less than the table's lock.
+#[inline(always)]
+fn forget_accepted(tid: u32) {
+    if ACCEPTED.get_ptr(tid).is_some() {
+        let _ = ACCEPTED.remove(tid);
+    }
 }
 
 /// As [`reads`], where a loop reads outside of any context that belongs to the connection.
@@ -239,13 +253,11 @@ pub fn python_copies(ctx: RetProbeContext) -> u32 {
     let (tid, tgid) = ids();
     let child = Object { address: Registers::at_return(&ctx).first(), tgid: u64::from(tgid) };
     let parent = Object { address: current(tid, tgid), tgid: u64::from(tgid) };
-    let is_copy_of_any = COPYING.remove(tid).is_ok();
-    let (mut claim, scope) = if is_copy_of_any {
-        (Claim::none(Reason::NoContext), None)
-    } else {
-        (connection::passed_on(parent), uvloop::made(tid))
-    };
+    // As a rule it is not there; to look costs less than the table's lock.
+    let is_copy_of_any = COPYING.get_ptr(tid).is_some() && COPYING.remove(tid).is_ok();
+    let mut claim = if is_copy_of_any { Claim::none(Reason::NoContext) } else { connection::passed_on(parent) };
     if claim.kind == kind::NONE {
+        let scope = if is_copy_of_any { None } else { uvloop::made(tid) };
         if let Some(scope) = scope {
             claim = scope;
         } else if let Some(cookie) = accepted(tid, parent.address) {

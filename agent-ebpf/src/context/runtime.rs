@@ -11,16 +11,21 @@ const MAX_DEPTH: i32 = 16;
 /// The runtime of process `tgid`, a constant of [`kind`].
 #[inline(always)]
 pub(crate) fn of(tgid: u32) -> u32 {
-    // SAFETY: copied at once.
-    unsafe { RUNTIMES.get(tgid) }.copied().unwrap_or(kind::NONE)
+    known(tgid).unwrap_or(kind::NONE)
 }
 
-/// Whether user space has found that process `tgid` has no light threads.
+/// The same, if user space has been asked or has looked at it.
 #[inline(always)]
-pub(crate) fn has_threads_only(tgid: u32) -> bool {
+pub(crate) fn known(tgid: u32) -> Option<u32> {
     // SAFETY: copied at once.
+    unsafe { RUNTIMES.get(tgid) }.copied()
+}
+
+/// Whether user space has found that a process with this runtime has no light threads.
+#[inline(always)]
+pub(crate) fn has_threads_only(runtime: Option<u32>) -> bool {
     matches!(
-        unsafe { RUNTIMES.get(tgid) }.copied(),
+        runtime,
         Some(kind::NONE | kind::JVM | kind::JVM_SERVES | kind::JVM_HANDS_ON | kind::PUMA | kind::LOOPS | kind::FINAL)
     )
 }
@@ -28,8 +33,7 @@ pub(crate) fn has_threads_only(tgid: u32) -> bool {
 /// Whether nothing can tell what an event loop of process `tgid` does when, with strict attribution.
 #[inline(always)]
 pub(crate) fn has_nothing_for_loops(tgid: u32) -> bool {
-    // SAFETY: copied at once.
-    matches!(unsafe { RUNTIMES.get(tgid) }.copied(), Some(kind::NONE | kind::JVM_HANDS_ON | kind::FINAL))
+    matches!(known(tgid), Some(kind::NONE | kind::JVM_HANDS_ON | kind::FINAL))
 }
 
 /// A process of which nothing is known has read a request: user space shall look at it.

@@ -95,15 +95,16 @@ pub(super) fn claim(tcp: Tcp, socket: &mut Socket, tid: u32, claim: &mut Claim) 
     let tgid = claim.tgid;
     // Asked once for each connection, where the answer is final.
     if socket.flags & flag::THREADS == 0 {
-        match runtime::of(tgid) {
+        let runtime = runtime::known(tgid);
+        match runtime.unwrap_or(kind::NONE) {
             kind::GO => return goroutine::replace(tgid, |before| claim.beside(before, executor::is_open)),
-            kind::PYTHON if python::reads(tid, tgid, socket.cookie, claim) => {
+            kind::PYTHON if python::reads(tid, tgid, socket, claim) => {
                 socket.flags |= flag::TASKS;
                 return true;
             }
             _ => {}
         }
-        if runtime::has_threads_only(tgid) {
+        if runtime::has_threads_only(runtime) {
             socket.flags |= flag::THREADS;
         }
     }

@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use super::Profile;
+use super::step::USER_SPACE;
 use crate::bench::case::{Bench, Stage};
 use crate::bench::peer::Measured;
 use crate::process;
@@ -45,12 +46,13 @@ pub(super) fn sample(bench: &Bench<'_>, stage: &mut Stage, seconds: f64) -> Resu
 fn parse(line: &str) -> Option<(f64, String)> {
     let (samples, rest) = line.trim().split_once(char::is_whitespace)?;
     let (command, function) = rest.split_once('[')?;
-    // [k] in the kernel, [.] elsewhere.
-    let (_, function) = function.split_once("] ")?;
+    let (place, function) = function.split_once("] ")?;
     if command.trim() == IDLE {
         return None;
     }
-    Some((samples.parse().ok()?, plain(function.trim()).to_owned()))
+    let name = plain(function.trim());
+    // [k] in the kernel, [.] elsewhere. A program may have functions of the same names.
+    Some((samples.parse().ok()?, if place == "k" { name.to_owned() } else { format!("{name}{USER_SPACE}") }))
 }
 
 /// Without the hash that is in the name of a BPF program's function.
@@ -69,7 +71,7 @@ mod tests {
     fn lines_are_taken_apart() {
         let line = "       123  xtask            [k] bpf_prog_a5de221a387a754d_scan_step";
         assert_eq!(parse(line), Some((123.0, "scan_step".to_owned())));
-        assert_eq!(parse("  7  tokio-runtime  [.] core::fmt::write"), Some((7.0, "core::fmt::write".to_owned())));
+        assert_eq!(parse("  7  tokio-runtime  [.] insert"), Some((7.0, "insert (user space)".to_owned())));
         assert_eq!(parse("  9  swapper  [k] pv_native_safe_halt"), None);
         assert_eq!(parse("# Samples: 5K of event"), None);
         assert_eq!(parse(""), None);
