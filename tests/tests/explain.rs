@@ -19,6 +19,8 @@ use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(30);
 const HEADER: &str = "x-telepresence-id";
+/// What the first of two services is asked for, and not the second: baton may begin to watch between the two.
+const FRONT: &str = "/relay";
 
 /// Two services in workloads of their own, one after the other, in front of a backend.
 struct Chain {
@@ -80,7 +82,7 @@ fn a_request_is_found_in_a_flood() -> Result<()> {
             Ok(())
         };
         let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(flood)).collect();
-        let explained = chain.explain(&["--value", "dev-seven", "--json"], "dev-seven", "");
+        let explained = chain.explain(&["--path", FRONT, "--value", "dev-seven", "--json"], "dev-seven", "");
         is_over.store(true, Ordering::Relaxed);
         for client in clients {
             client.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
@@ -107,7 +109,8 @@ fn journey(finished: &Finished) -> Result<Value> {
 #[test]
 fn a_journey_that_keeps_its_context() -> Result<()> {
     let chain = Chain::start(|back| relay::c(back, Backend::Kept))?;
-    let finished = chain.explain(&["--header", HEADER, "--value", "dev-seven", "--json"], "dev-seven", "")?;
+    let finished =
+        chain.explain(&["--path", FRONT, "--header", HEADER, "--value", "dev-seven", "--json"], "dev-seven", "")?;
     let journey = journey(&finished)?;
     ensure!(finished.code == 0, "{journey}");
     ensure!(journey["inbound"]["values"][HEADER] == "dev-… (9)" && journey["inbound"]["path"] == "/relay", "{journey}");
@@ -127,7 +130,7 @@ fn a_journey_that_keeps_its_context() -> Result<()> {
 #[test]
 fn a_journey_that_loses_its_context_says_where_and_why() -> Result<()> {
     let chain = Chain::start(|back| relay::python_threads(back, Backend::Fresh))?;
-    let options = ["--header", HEADER, "--value", "dev-seven"];
+    let options = ["--path", FRONT, "--header", HEADER, "--value", "dev-seven"];
     let finished = chain.explain(&options, "dev-seven", "&via=thread")?;
     let text = String::from_utf8(finished.stdout)?;
     ensure!(finished.code == 0, "{text}");

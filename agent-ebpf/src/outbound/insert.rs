@@ -14,8 +14,8 @@ use baton_common::scan::{Lines, Text};
 use baton_common::select::{self, Select};
 use baton_common::socket::{Socket, flag};
 
+use super::verdict;
 use super::write::LINEAR;
-use super::{skim, verdict};
 use crate::atomic;
 use crate::context::executor;
 use crate::kernel::Tcp;
@@ -58,7 +58,6 @@ pub(super) fn insert(insertion: &mut Insertion<'_>, scratch: *mut Scratch, names
     let context = match executor::check(&claim) {
         Ok(context) => context,
         Err(reason) => {
-            skim::may(insertion.tcp, socket);
             if own != 0 {
                 let names = socket.request.present;
                 verdict::report(socket, Verdict::AlreadyPresent, Reason::None, 0, names);

@@ -10,9 +10,9 @@ use crate::context::executor;
 use crate::flow;
 use crate::kernel::{Tcp, current_ids};
 
-/// A request on `socket` has no context: the next ones may be counted only, if it was sent by a loop of which nothing is to
-/// be known.
-#[inline(always)]
+/// A request on `socket` was sent, and got no lines: the next ones may be counted only, if it came from a loop of which
+/// nothing is to be known. A function of its own for the stack's sake.
+#[inline(never)]
 pub(super) fn may(tcp: Tcp, socket: &mut Socket) {
     if socket.skim == stage::NO && is_blind(tcp, socket) {
         socket.skim = stage::MAY;

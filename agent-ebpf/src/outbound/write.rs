@@ -162,6 +162,9 @@ fn follow(ctx: &SkMsgContext, tcp: Tcp, socket: &mut Socket, scratch: *mut Scrat
             Reason::None
         };
         let inserted = insert::insert(&mut Insertion { msg: ctx.msg, tcp, socket, at, size, barred }, scratch, names);
+        if inserted == 0 {
+            super::skim::may(tcp, socket);
+        }
         socket.flags |= flag::USED;
         let scan = &mut socket.request;
         scan.seq = scan.seq.wrapping_add(inserted);

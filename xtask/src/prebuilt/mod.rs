@@ -5,6 +5,7 @@
 mod build;
 mod flow;
 mod record;
+mod stack;
 
 use std::fs;
 use std::path::PathBuf;
@@ -70,17 +71,25 @@ fn refresh() -> Result<()> {
     Record::of_this_machine()?.write(&record_file())
 }
 
-/// An object that the oldest supported kernel does not refuse for its loops, which later ones do not mind.
+/// An object that the oldest supported kernel does not refuse for what later ones do not mind.
 fn acceptable(object: Vec<u8>) -> Result<Vec<u8>> {
     let refused = flow::refused(&object)?;
-    if refused.is_empty() {
-        return Ok(object);
+    if !refused.is_empty() {
+        bail!(
+            "Linux 6.1 would refuse the eBPF object, since a loop's end leads to its beginning without a jump in {}: \
+             write the loop in another way, for example with a `break` as its last statement",
+            refused.join(", ")
+        );
     }
-    bail!(
-        "Linux 6.1 would refuse the eBPF object, since a loop's end leads to its beginning without a jump in {}: write \
-         the loop in another way, for example with a `break` as its last statement",
-        refused.join(", ")
-    )
+    let refused = stack::refused(&object)?;
+    if !refused.is_empty() {
+        bail!(
+            "Linux 6.1 would refuse the eBPF object, since functions that call each other need more than 512 bytes of \
+             stack: {}. Make a function of what needs much and calls nothing, or call it from further up",
+            refused.join(", ")
+        );
+    }
+    Ok(object)
 }
 
 /// Fails when a committed object is stale; otherwise says how that was found.

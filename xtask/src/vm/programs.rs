@@ -62,6 +62,7 @@ const PROGRAMS: &[(&str, Treatment)] = &[
     ("handed_on", Skipped(UNTRIED)),
     ("incidents", Skipped(UNTRIED)),
     ("logging", Skipped(USER_SPACE)),
+    ("loops", Skipped(UNTRIED)),
     ("metrics", Skipped(USER_SPACE)),
     ("observe", Skipped(USER_SPACE)),
     ("otlp", Skipped(USER_SPACE)),
